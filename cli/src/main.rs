@@ -1,0 +1,2 @@
+//! The `vdb` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The arithmetic that speed depends on, one table of functions for each kind of CPU.

@@ -1,0 +1,17 @@
+//! libvdb: nearest-neighbour search that a program links.
+//!
+//! The product is the C API of `include/vdb.h`, made by [`ffi`]. The Rust names re-exported here serve the
+//! `vdb` command, tests and benches; they are not a stable interface.
+//!
+//! Floors, top to bottom; imports run downward only (`tests/it/tidy.rs` keeps it so):
+//! `ffi` -> `database` -> `build` -> `search` -> `index`, `store` -> `format`, `input` ->
+//! `quantize`, `cluster`, `topk` -> `kernels`, `memory`, `pool`, `vfs`, `stats` -> `types`.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unimplemented)
+)]
+
+pub mod kernels;
+pub mod types;

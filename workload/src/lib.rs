@@ -1,0 +1,1 @@
+//! Vectors that behave like real ones, and the arithmetic of recall.
