@@ -14,4 +14,5 @@
 )]
 
 pub mod kernels;
+pub mod memory;
 pub mod types;

@@ -1,0 +1,14 @@
+//! Memory that is asked for politely: aligned buffers, one budget, and what the machine has.
+//!
+//! A host must never die because this library wanted memory. Every buffer whose size comes from data,
+//! parameters or a file is made here, fallibly: [`AlignedBytes`] and [`AlignedVec`] for what kernels
+//! read, [`try_vec`] and [`try_with_capacity`] for the rest. A refusal is
+//! [`Status::OutOfMemory`](crate::types::Status::OutOfMemory) with the bytes that would have done.
+//!
+//! Calls `types` and the system. Knows nothing of what the bytes mean.
+
+pub mod aligned;
+pub mod fallible;
+
+pub use aligned::{AlignedBytes, AlignedVec, ALIGN_BYTES};
+pub use fallible::{try_vec, try_with_capacity};
