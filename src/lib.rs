@@ -17,4 +17,5 @@
 pub mod kernels;
 pub mod memory;
 pub mod pool;
+pub mod stats;
 pub mod types;

@@ -8,7 +8,10 @@
 //! Calls `types` and the system. Knows nothing of what the bytes mean.
 
 pub mod aligned;
+pub mod budget;
 pub mod fallible;
+pub mod probe;
 
 pub use aligned::{AlignedBytes, AlignedVec, ALIGN_BYTES};
+pub use budget::{Budget, PartBytes, Share};
 pub use fallible::{try_vec, try_with_capacity};
