@@ -1,0 +1,165 @@
+//! First centres of k-means: rows far apart, no two alike.
+//!
+//! Few centres are drawn by greedy k-means++ from a small sample: each new centre is the best of a few
+//! candidates drawn in proportion to the squared distance from the centres so far (Arthur & Vassilvitskii
+//! 2007, with the greedy choice of their section 6). The distances within the sample come from one matrix
+//! product. Many centres are random rows: the sample would have to be large, and with many rows a centre
+//! the rounds that follow repair more than seeding can.
+//!
+//! Calls `kernels` (matrix product).
+
+use super::numbers::mean_of;
+use super::random::Random;
+use crate::kernels::gemm::inner_products;
+use std::collections::HashSet;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Above this many centres, random rows.
+const SPREAD_CENTRES_MAX: usize = 256;
+
+/// Sampled rows a centre.
+const SAMPLE_ROWS: usize = 4;
+
+/// Least rows of the sample, so that small counts miss no part of the rows either.
+const SAMPLE_ROWS_MIN: usize = 256;
+
+/// Candidates for each centre.
+const CANDIDATES: usize = 4;
+
+/// Positions of at most `count` rows to begin with: as many as there are distinct rows, never two equal ones. `count` is not 0.
+pub(crate) fn seeds(rows: &[f32], dim: usize, count: usize, random: &mut Random) -> Vec<u32> {
+    if count > SPREAD_CENTRES_MAX {
+        return distinct(rows, dim, count, random);
+    }
+    let sample = distinct(rows, dim, (count * SAMPLE_ROWS).max(SAMPLE_ROWS_MIN), random);
+    if sample.len() <= count {
+        return sample;
+    }
+    let chosen = spread(&Distances::new(rows, dim, &sample), count, random);
+    chosen.into_iter().map(|index| sample[index]).collect()
+}
+
+/// Positions of `wanted` random rows of which no two are equal, or of one of each kind if there are fewer.
+fn distinct(rows: &[f32], dim: usize, wanted: usize, random: &mut Random) -> Vec<u32> {
+    let mut seen = HashSet::with_capacity(wanted);
+    let mut positions = Vec::with_capacity(wanted);
+    let count = rows.len() / dim;
+    let mut bytes = Vec::with_capacity(dim * 4);
+    for position in random.shuffled(count, count) {
+        if positions.len() == wanted {
+            break;
+        }
+        bytes.clear();
+        // Adding 0 makes both zeros one.
+        let row = &rows[position as usize * dim..][..dim];
+        row.iter().for_each(|x| bytes.extend_from_slice(&(x + 0.0).to_ne_bytes()));
+        if seen.insert(xxh3_64(&bytes)) {
+            positions.push(position);
+        }
+    }
+    positions
+}
+
+/// Squared distances between the rows of a sample.
+struct Distances {
+    count: usize,
+    products: Vec<f32>,
+}
+
+impl Distances {
+    fn new(rows: &[f32], dim: usize, sample: &[u32]) -> Self {
+        let mut gathered = Vec::with_capacity(sample.len() * dim);
+        for &position in sample {
+            gathered.extend_from_slice(&rows[position as usize * dim..][..dim]);
+        }
+        // Around their mean the products are small, and their differences good.
+        let mean = mean_of(&gathered, dim);
+        for row in gathered.chunks_exact_mut(dim) {
+            row.iter_mut().zip(&mean).for_each(|(x, m)| *x -= m);
+        }
+        let mut products = vec![0.0; sample.len() * sample.len()];
+        inner_products(&gathered, &gathered, dim, &mut products);
+        Distances { count: sample.len(), products }
+    }
+
+    /// From row `index` to each.
+    fn from(&self, index: usize) -> impl Iterator<Item = f32> + '_ {
+        let own = self.products[index * (self.count + 1)];
+        let row = &self.products[index * self.count..][..self.count];
+        row.iter().enumerate().map(move |(other, product)| {
+            (own + self.products[other * (self.count + 1)] - 2.0 * product).max(0.0)
+        })
+    }
+}
+
+/// Greedy k-means++: indices of at most `count` rows.
+fn spread(distances: &Distances, count: usize, random: &mut Random) -> Vec<usize> {
+    let first = random.below(distances.count as u64) as usize;
+    let mut chosen = vec![first];
+    let mut nearest: Vec<f32> = distances.from(first).collect();
+    while chosen.len() < count {
+        let total: f64 = nearest.iter().map(|&d| f64::from(d)).sum();
+        if !(total > 0.0 && total.is_finite()) {
+            break;
+        }
+        let mut best = (f64::INFINITY, 0);
+        for _ in 0..CANDIDATES {
+            let candidate = draw(&nearest, random.unit() * total);
+            let left = distances.from(candidate).zip(&nearest).map(|(d, &old)| f64::from(d.min(old))).sum();
+            if left < best.0 {
+                best = (left, candidate);
+            }
+        }
+        chosen.push(best.1);
+        nearest[best.1] = 0.0;
+        nearest.iter_mut().zip(distances.from(best.1)).for_each(|(old, d)| *old = old.min(d));
+    }
+    chosen
+}
+
+/// The index at which the running sum of `weights` passes `point`; the last that weighs, if rounding hides it.
+pub(crate) fn draw(weights: &[f32], mut point: f64) -> usize {
+    let mut last = 0;
+    for (index, &weight) in weights.iter().enumerate() {
+        if weight > 0.0 {
+            last = index;
+            point -= f64::from(weight);
+            if point < 0.0 {
+                break;
+            }
+        }
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_seeds_are_equal_and_none_is_missing() {
+        let kinds = 37;
+        let rows: Vec<f32> = (0..500).flat_map(|i| [(i % kinds) as f32, 1.0, -0.0]).collect();
+        for count in [1, 5, 36, 37, 38, 300, 499] {
+            let seeds = seeds(&rows, 3, count, &mut Random::new(3));
+            let kinds_found: HashSet<u32> = seeds.iter().map(|s| s % kinds).collect();
+            assert_eq!(seeds.len(), count.min(kinds as usize), "{count}");
+            assert_eq!(kinds_found.len(), seeds.len());
+        }
+    }
+
+    #[test]
+    fn both_zeros_are_one_row() {
+        assert_eq!(distinct(&[0.0, -0.0, -0.0, 0.0], 1, 4, &mut Random::new(1)).len(), 1);
+    }
+
+    #[test]
+    fn seeds_fall_into_every_far_cluster() {
+        let rows: Vec<f32> = (0..800).map(|i| (i % 8 * 1000) as f32 + (i / 8) as f32 * 0.01).collect();
+        for seed in 0..20 {
+            let seeds = seeds(&rows, 1, 8, &mut Random::new(seed));
+            let clusters: HashSet<u32> = seeds.iter().map(|s| s % 8).collect();
+            assert_eq!(clusters.len(), 8);
+        }
+    }
+}
