@@ -1,0 +1,55 @@
+//! Conversions between the stored types of rows and f32.
+//!
+//! In: a slice. Out: a slice of the same length. f16 comes as bit patterns (IEEE binary16).
+//! - f16 to f32 is exact for all 65,536 patterns, subnormal numbers and infinities included.
+//! - f32 to f16 rounds to nearest, ties to even; what is too large becomes an infinity.
+//! - NaN stays NaN, with its sign and the upper bits of its payload, and becomes quiet, as the hardware does it.
+
+use super::Kernels;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+pub(super) mod scalar;
+
+/// One instruction set's functions.
+pub(super) struct Table {
+    f16_to_f32: unsafe fn(&[u16], &mut [f32]),
+    f32_to_f16: unsafe fn(&[f32], &mut [u16]),
+    u8_to_f32: unsafe fn(&[u8], &mut [f32]),
+}
+
+pub(super) const SCALAR: Table =
+    Table { f16_to_f32: scalar::f16_to_f32, f32_to_f16: scalar::f32_to_f16, u8_to_f32: scalar::u8_to_f32 };
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX2: Table =
+    Table { f16_to_f32: avx2::f16_to_f32, f32_to_f16: avx2::f32_to_f16, u8_to_f32: avx2::u8_to_f32 };
+
+/// All of these panic when the lengths differ.
+impl Kernels {
+    /// Widens f16 bit patterns, exactly.
+    #[inline]
+    pub fn f16_to_f32(&self, from: &[u16], to: &mut [f32]) {
+        assert_eq!(from.len(), to.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.convert.f16_to_f32)(from, to) }
+    }
+
+    /// Narrows to f16 bit patterns, to nearest, ties to even.
+    #[inline]
+    pub fn f32_to_f16(&self, from: &[f32], to: &mut [u16]) {
+        assert_eq!(from.len(), to.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.convert.f32_to_f16)(from, to) }
+    }
+
+    /// Widens bytes, exactly.
+    #[inline]
+    pub fn u8_to_f32(&self, from: &[u8], to: &mut [f32]) {
+        assert_eq!(from.len(), to.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.convert.u8_to_f32)(from, to) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

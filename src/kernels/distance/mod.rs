@@ -1,0 +1,171 @@
+//! Exact distances between a stored row (f32, f16 or u8) and an f32 query.
+//!
+//! ```text
+//! l2(row, query)       = sum (row[i] - query[i])^2
+//! dot(row, query)      = sum row[i] * query[i]
+//! dot_norm(row, query) = (sum row[i] * query[i], sum row[i] * row[i])
+//! ```
+//!
+//! In: slices of one length, any length; f16 as bit patterns. Out: f32.
+//!
+//! **The reduction contract: the same bits on every table.** Rounding makes a sum of floats depend on its order,
+//! so the order is fixed, whatever the registers' width:
+//! 1. the row is widened to f32, which is exact;
+//! 2. 64 lanes start at zero; lane `i` adds the terms of elements `i`, `i + 64`, `i + 128`, ... in this order;
+//!    each term is rounded before it is added (no fused multiply-add);
+//! 3. the last, shorter group counts as padded with zeros;
+//! 4. the lanes are added by halves: lane `i` takes lane `i + 32` for all `i < 32`, then `i + 16` for `i < 16`, and
+//!    so on with 8, 4, 2, 1; lane 0 is the sum.
+//!
+//! So a distance is the same in a single search and a batch, in an index built on one machine and read on another,
+//! and equal distances tie everywhere. The 64 lanes also keep the error small: it grows with `dim / 64`.
+//! The loss against fused operations is nothing where memory is the limit, as it is for rows that are reranked.
+
+use super::Kernels;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+pub(super) mod scalar;
+
+/// Partial sums of the contract.
+const LANES: usize = 64;
+
+/// What the functions for one type of row look like.
+pub(super) struct RowTable<T> {
+    l2: unsafe fn(&[T], &[f32]) -> f32,
+    dot: unsafe fn(&[T], &[f32]) -> f32,
+    dot_norm: unsafe fn(&[T], &[f32]) -> (f32, f32),
+}
+
+/// One instruction set's functions.
+pub(super) struct Table {
+    f32: RowTable<f32>,
+    f16: RowTable<u16>,
+    u8: RowTable<u8>,
+    l2_block: unsafe fn(&[f32], &[f32], &mut [f32]),
+    dot_block: unsafe fn(&[f32], &[f32], &mut [f32]),
+}
+
+/// The table of a module that has `f32`, `f16` and `u8` modules and the two block functions.
+macro_rules! table {
+    ($isa:ident) => {
+        Table {
+            f32: RowTable { l2: $isa::f32::l2, dot: $isa::f32::dot, dot_norm: $isa::f32::dot_norm },
+            f16: RowTable { l2: $isa::f16::l2, dot: $isa::f16::dot, dot_norm: $isa::f16::dot_norm },
+            u8: RowTable { l2: $isa::u8::l2, dot: $isa::u8::dot, dot_norm: $isa::u8::dot_norm },
+            l2_block: $isa::l2_block,
+            dot_block: $isa::dot_block,
+        }
+    };
+}
+
+pub(super) const SCALAR: Table = table!(scalar);
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX2: Table = table!(avx2);
+
+impl<T> RowTable<T> {
+    #[inline]
+    fn l2(&self, row: &[T], query: &[f32]) -> f32 {
+        assert_eq!(row.len(), query.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.l2)(row, query) }
+    }
+
+    #[inline]
+    fn dot(&self, row: &[T], query: &[f32]) -> f32 {
+        assert_eq!(row.len(), query.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.dot)(row, query) }
+    }
+
+    #[inline]
+    fn dot_norm(&self, row: &[T], query: &[f32]) -> (f32, f32) {
+        assert_eq!(row.len(), query.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.dot_norm)(row, query) }
+    }
+}
+
+/// All of these panic when the lengths of row and query differ.
+impl Kernels {
+    /// Squared L2 distance of an f32 row.
+    #[inline]
+    pub fn l2_f32(&self, row: &[f32], query: &[f32]) -> f32 {
+        self.distance.f32.l2(row, query)
+    }
+
+    /// Inner product with an f32 row.
+    #[inline]
+    pub fn dot_f32(&self, row: &[f32], query: &[f32]) -> f32 {
+        self.distance.f32.dot(row, query)
+    }
+
+    /// Inner product with an f32 row, and the row's with itself.
+    #[inline]
+    pub fn dot_norm_f32(&self, row: &[f32], query: &[f32]) -> (f32, f32) {
+        self.distance.f32.dot_norm(row, query)
+    }
+
+    /// Squared L2 distance of an f16 row, given as bit patterns.
+    #[inline]
+    pub fn l2_f16(&self, row: &[u16], query: &[f32]) -> f32 {
+        self.distance.f16.l2(row, query)
+    }
+
+    /// Inner product with an f16 row, given as bit patterns.
+    #[inline]
+    pub fn dot_f16(&self, row: &[u16], query: &[f32]) -> f32 {
+        self.distance.f16.dot(row, query)
+    }
+
+    /// Inner product with an f16 row, given as bit patterns, and the row's with itself.
+    #[inline]
+    pub fn dot_norm_f16(&self, row: &[u16], query: &[f32]) -> (f32, f32) {
+        self.distance.f16.dot_norm(row, query)
+    }
+
+    /// Squared L2 distance of a u8 row.
+    #[inline]
+    pub fn l2_u8(&self, row: &[u8], query: &[f32]) -> f32 {
+        self.distance.u8.l2(row, query)
+    }
+
+    /// Inner product with a u8 row.
+    #[inline]
+    pub fn dot_u8(&self, row: &[u8], query: &[f32]) -> f32 {
+        self.distance.u8.dot(row, query)
+    }
+
+    /// Inner product with a u8 row, and the row's with itself.
+    #[inline]
+    pub fn dot_norm_u8(&self, row: &[u8], query: &[f32]) -> (f32, f32) {
+        self.distance.u8.dot_norm(row, query)
+    }
+
+    /// Writes the squared L2 distance of each of `out.len()` f32 rows, one after the other in `rows`; the same bits
+    /// as [`Kernels::l2_f32`] row by row.
+    ///
+    /// # Panics
+    /// When `rows` is not `out.len() * query.len()` long.
+    #[inline]
+    pub fn l2_block(&self, rows: &[f32], query: &[f32], out: &mut [f32]) {
+        assert_eq!(rows.len(), out.len() * query.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.distance.l2_block)(rows, query, out) }
+    }
+
+    /// Writes the inner product with each of `out.len()` f32 rows, one after the other in `rows`; the same bits as
+    /// [`Kernels::dot_f32`] row by row.
+    ///
+    /// # Panics
+    /// When `rows` is not `out.len() * query.len()` long.
+    #[inline]
+    pub fn dot_block(&self, rows: &[f32], query: &[f32], out: &mut [f32]) {
+        assert_eq!(rows.len(), out.len() * query.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.distance.dot_block)(rows, query, out) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

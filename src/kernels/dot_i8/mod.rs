@@ -1,0 +1,98 @@
+//! Inner products of signed bytes: codes of 8 bits a dimension against an 8-bit query.
+//!
+//! ```text
+//! out[r] = sum over i of rows[r * dim + i] * query[i]
+//! ```
+//!
+//! In: rows one after the other, values -127..=127 (the AVX2 variant negates bytes, which -128 does not survive).
+//! Out: one `i32` a row, exact and therefore the same on every table; `dim` is at most 65,536, so that the sum
+//! stays below 65,536 * 127^2 < 2^31. No step saturates.
+
+use super::Kernels;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+pub(super) mod scalar;
+
+/// The largest dimension whose sums fit 32 bits.
+const DIM_MAX: usize = 65_536;
+
+/// One instruction set's functions.
+pub(super) struct Table {
+    dot: unsafe fn(&[i8], &[i8], &mut [i32]),
+}
+
+pub(super) const SCALAR: Table = Table { dot: scalar::dot };
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX2: Table = Table { dot: avx2::dot };
+
+impl Kernels {
+    /// Writes the inner product of each of `out.len()` rows with `query`, whose length is the dimension.
+    ///
+    /// # Panics
+    /// When `rows` is not `out.len() * query.len()` long, or the dimension is 0 or above 65,536.
+    #[inline]
+    pub fn dot_i8(&self, rows: &[i8], query: &[i8], out: &mut [i32]) {
+        assert!((1..=DIM_MAX).contains(&query.len()));
+        assert_eq!(rows.len(), out.len() * query.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.dot_i8.dot)(rows, query, out) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Guarded, Rng};
+    use super::*;
+
+    fn values(rng: &mut Rng, length: usize) -> Vec<i8> {
+        (0..length).map(|_| (rng.below(255) as i16 - 127) as i8).collect()
+    }
+
+    fn naive(row: &[i8], query: &[i8]) -> i32 {
+        row.iter().zip(query).map(|(&r, &q)| i32::from(r) * i32::from(q)).sum()
+    }
+
+    #[test]
+    fn every_table_sums_as_one_by_one() {
+        let mut rng = Rng::new(7);
+        for dim in (1..260).chain([384, 768, 1000, 1024, 1536, 4096]) {
+            let (rows, start) = (dim % 8, dim % 64);
+            let block = values(&mut rng, start + rows * dim);
+            let query = values(&mut rng, dim);
+            let expected: Vec<i32> = block[start..].chunks_exact(dim).map(|row| naive(row, &query)).collect();
+            for kernels in Kernels::available() {
+                let mut out = vec![i32::MIN; rows];
+                kernels.dot_i8(&block[start..], &query, &mut out);
+                assert_eq!(out, expected, "{} dim {dim}", kernels.name);
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_values_do_not_saturate() {
+        for dim in [1, 31, 32, 64, 1024, 65_536] {
+            for (r, q) in [(127, 127), (-127, 127), (127, -127), (-127, -127)] {
+                for kernels in Kernels::available() {
+                    let mut out = [0; 5];
+                    kernels.dot_i8(&vec![r; 5 * dim], &vec![q; dim], &mut out);
+                    let expected = i32::from(r) * i32::from(q) * dim as i32;
+                    assert_eq!(out, [expected; 5], "{} dim {dim}", kernels.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn block_end_is_never_passed() {
+        let mut rng = Rng::new(8);
+        for dim in 1..150 {
+            let rows = Guarded::new(&values(&mut rng, dim * (dim % 6)));
+            let query = Guarded::new(&values(&mut rng, dim));
+            let mut out = Guarded::new(&vec![0i32; dim % 6]);
+            for kernels in Kernels::available() {
+                kernels.dot_i8(rows.slice(), query.slice(), out.slice_mut());
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The weighted Hamming distance between row codes and a quantised query: what a scan reads every code for.
+//!
+//! A code holds `code_planes` bit planes of a row, a query `query_planes` bit planes, plane `p` being worth `2^p`:
+//!
+//! ```text
+//! out[r] = sum over b, j of 2^(b + j) * popcount(code[r].plane[b] ^ query.plane[j])
+//! ```
+//!
+//! In: codes row after row, each row its planes one after the other, `plane_bytes` a plane; the query likewise.
+//! `plane_bytes` is a multiple of 8. Out: one `u32` a row, exact and therefore the same on every table: the largest
+//! possible sum, 65,536 dimensions of 4 x 8 bits, is 15 * 255 * 65,536 < 2^28.
+
+use super::prefetch::prefetch_line;
+use super::Kernels;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx2;
+pub(super) mod scalar;
+
+/// How many rows ahead a gathered row is asked for: enough to cover the latency of DRAM.
+const GATHER_AHEAD: usize = 16;
+
+/// The bytes and planes of a code and of a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Bit planes of a row's code, 1 to 4.
+    pub code_planes: usize,
+    /// Bit planes of the query, 1 to 8.
+    pub query_planes: usize,
+    /// Bytes of one plane of either, a multiple of 8 from 8 to 8,192.
+    pub plane_bytes: usize,
+}
+
+impl Shape {
+    /// Bytes of a row's code.
+    #[inline]
+    pub fn row_bytes(&self) -> usize {
+        self.code_planes * self.plane_bytes
+    }
+
+    /// Bytes of a query's planes.
+    #[inline]
+    pub fn query_bytes(&self) -> usize {
+        self.query_planes * self.plane_bytes
+    }
+
+    #[inline]
+    fn check(&self, query: &[u8]) {
+        assert!((1..=4).contains(&self.code_planes));
+        assert!((1..=8).contains(&self.query_planes));
+        assert!((8..=8192).contains(&self.plane_bytes) && self.plane_bytes.is_multiple_of(8));
+        assert_eq!(query.len(), self.query_bytes());
+    }
+}
+
+/// One instruction set's functions.
+pub(super) struct Table {
+    estimate: unsafe fn(&[u8], Shape, &[u8], &mut [u32]),
+}
+
+pub(super) const SCALAR: Table = Table { estimate: scalar::estimate };
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX2: Table = Table { estimate: avx2::estimate };
+
+impl Kernels {
+    /// Writes the weighted Hamming distance of each row of `codes` to `query`: see the module.
+    ///
+    /// # Panics
+    /// When a number of `shape` is out of its range, `query` is not `shape.query_bytes()` long or `codes` not
+    /// `out.len() * shape.row_bytes()`.
+    #[inline]
+    pub fn estimate(&self, codes: &[u8], shape: Shape, query: &[u8], out: &mut [u32]) {
+        shape.check(query);
+        assert_eq!(codes.len(), out.len() * shape.row_bytes());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.estimate.estimate)(codes, shape, query, out) }
+    }
+
+    /// The same for the rows at `positions`, in any order: `out[i]` is that of row `positions[i]`. The cache lines
+    /// of later rows are asked for while earlier ones are counted.
+    ///
+    /// # Panics
+    /// As [`Kernels::estimate`], when `positions` and `out` differ in length, or a position is past `codes`.
+    pub fn estimate_gather(
+        &self,
+        codes: &[u8],
+        shape: Shape,
+        query: &[u8],
+        positions: &[u32],
+        out: &mut [u32],
+    ) {
+        shape.check(query);
+        assert_eq!(positions.len(), out.len());
+        let row_bytes = shape.row_bytes();
+        let row = |position: u32| &codes[position as usize * row_bytes..][..row_bytes];
+        let ask = |position: u32| {
+            let start = codes.as_ptr().wrapping_add(position as usize * row_bytes);
+            (0..row_bytes).step_by(64).for_each(|offset| prefetch_line(start.wrapping_add(offset)));
+        };
+        positions.iter().take(GATHER_AHEAD).for_each(|&position| ask(position));
+        for (i, (&position, out)) in positions.iter().zip(out.iter_mut()).enumerate() {
+            if let Some(&later) = positions.get(i + GATHER_AHEAD) {
+                ask(later);
+            }
+            // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+            unsafe { (self.estimate.estimate)(row(position), shape, query, std::slice::from_mut(out)) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Guarded, Rng};
+    use super::*;
+
+    fn naive(code: &[u8], shape: Shape, query: &[u8]) -> u32 {
+        let mut sum = 0;
+        for b in 0..shape.code_planes {
+            for j in 0..shape.query_planes {
+                for byte in 0..shape.plane_bytes {
+                    let differ = code[b * shape.plane_bytes + byte] ^ query[j * shape.plane_bytes + byte];
+                    sum += differ.count_ones() << (b + j);
+                }
+            }
+        }
+        sum
+    }
+
+    fn shapes() -> Vec<Shape> {
+        let mut shapes = Vec::new();
+        for code_planes in 1..=4 {
+            for query_planes in 1..=8 {
+                for plane_bytes in [8, 16, 24, 32, 40, 56, 64, 72, 96, 104, 120, 128, 136, 192, 256, 1000] {
+                    shapes.push(Shape { code_planes, query_planes, plane_bytes });
+                }
+            }
+        }
+        shapes
+    }
+
+    #[test]
+    fn every_table_counts_as_bit_by_bit() {
+        let mut rng = Rng::new(3);
+        for (i, shape) in shapes().into_iter().enumerate() {
+            let rows = [0, 1, 3, 16, 37, 70][i % 6];
+            let start = i % 64;
+            let codes = rng.bytes(start + rows * shape.row_bytes());
+            let query = rng.bytes(start + shape.query_bytes());
+            let (codes, query) = (&codes[start..], &query[start..]);
+            let expected: Vec<u32> =
+                codes.chunks_exact(shape.row_bytes()).map(|code| naive(code, shape, query)).collect();
+            for kernels in Kernels::available() {
+                let mut out = vec![u32::MAX; rows];
+                kernels.estimate(codes, shape, query, &mut out);
+                assert_eq!(out, expected, "{} {shape:?}", kernels.name);
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_of_rows_and_every_offset() {
+        let mut rng = Rng::new(4);
+        for query_planes in [4, 6] {
+            let shape = Shape { code_planes: 1, query_planes, plane_bytes: 128 };
+            let codes = rng.bytes(100 * 128 + 64);
+            let query = rng.bytes(shape.query_bytes());
+            for rows in 0..100 {
+                let start = rows % 64;
+                let codes = &codes[start..start + rows * 128];
+                let expected: Vec<u32> =
+                    codes.chunks_exact(128).map(|code| naive(code, shape, &query)).collect();
+                for kernels in Kernels::available() {
+                    let mut out = vec![u32::MAX; rows];
+                    kernels.estimate(codes, shape, &query, &mut out);
+                    assert_eq!(out, expected, "{} {rows} rows", kernels.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn extreme_codes_do_not_overflow() {
+        for plane_bytes in [8, 128, 1024, 4096, 8192] {
+            for (code_planes, query_planes) in [(1, 4), (1, 6), (2, 4), (4, 8)] {
+                let shape = Shape { code_planes, query_planes, plane_bytes };
+                let weight = ((1u32 << code_planes) - 1) * ((1 << query_planes) - 1);
+                for kernels in Kernels::available() {
+                    let mut out = [0; 33];
+                    kernels.estimate(
+                        &vec![255; 33 * shape.row_bytes()],
+                        shape,
+                        &vec![0; shape.query_bytes()],
+                        &mut out,
+                    );
+                    assert_eq!(out, [weight * 8 * plane_bytes as u32; 33], "{} {shape:?}", kernels.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gathered_rows_equal_scanned_ones() {
+        let mut rng = Rng::new(5);
+        for shape in shapes() {
+            let codes = rng.bytes(50 * shape.row_bytes());
+            let query = rng.bytes(shape.query_bytes());
+            let positions: Vec<u32> = (0..rng.below(60)).map(|_| rng.below(50) as u32).collect();
+            for kernels in Kernels::available() {
+                let mut scanned = vec![0; 50];
+                kernels.estimate(&codes, shape, &query, &mut scanned);
+                let mut gathered = vec![u32::MAX; positions.len()];
+                kernels.estimate_gather(&codes, shape, &query, &positions, &mut gathered);
+                let expected: Vec<u32> =
+                    positions.iter().map(|&position| scanned[position as usize]).collect();
+                assert_eq!(gathered, expected, "{} {shape:?}", kernels.name);
+            }
+        }
+    }
+
+    #[test]
+    fn block_end_is_never_passed() {
+        let mut rng = Rng::new(6);
+        for (i, shape) in shapes().into_iter().enumerate() {
+            let rows = i % 40;
+            let codes = Guarded::new(&rng.bytes(rows * shape.row_bytes()));
+            let query = Guarded::new(&rng.bytes(shape.query_bytes()));
+            let mut out = Guarded::new(&vec![0u32; rows]);
+            for kernels in Kernels::available() {
+                kernels.estimate(codes.slice(), shape, query.slice(), out.slice_mut());
+                let positions: Vec<u32> = (0..rows as u32).rev().collect();
+                kernels.estimate_gather(codes.slice(), shape, query.slice(), &positions, out.slice_mut());
+            }
+        }
+    }
+}
