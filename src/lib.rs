@@ -20,3 +20,4 @@ pub mod memory;
 pub mod pool;
 pub mod stats;
 pub mod types;
+pub mod vfs;

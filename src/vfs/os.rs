@@ -1,0 +1,392 @@
+//! The real disk.
+//!
+//! A directory is opened once and held; its files are opened relative to that descriptor, never by path,
+//! so that neither a link planted in the directory nor a directory moved or replaced meanwhile can lead
+//! elsewhere. What is opened must be a regular file (a FIFO would block, a device would act). New files
+//! are made with `O_EXCL` and belong to their user alone.
+//!
+//! The lock is `flock` on `LOCK`, which the kernel gives back when the process ends, plus a table of
+//! this process's locked directories: two descriptors of one process would otherwise be told apart only
+//! by luck on some network file systems. Classic `fcntl` locks are not used: closing any descriptor of
+//! the file drops them.
+//!
+//! Calls the system; a call that a signal interrupted is made again, except `close`.
+#![allow(unsafe_code)]
+
+use super::{Advice, FileName, Listing, LockGuard, Mapping, Vfs, VfsFile, LIST_ENTRIES_MAX};
+use crate::types::{Error, Result, Status};
+use std::ffi::{CStr, CString};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A directory of the file system, held open.
+#[derive(Debug)]
+pub struct OsVfs {
+    dir: File,
+    /// For messages only.
+    path: PathBuf,
+}
+
+impl OsVfs {
+    /// Opens a directory that is there.
+    ///
+    /// # Errors
+    /// `NotFound` (nothing there), `Format` (not a directory), `Io` (permission and the rest).
+    pub fn open_dir(path: &Path) -> Result<Arc<Self>> {
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path);
+        match opened {
+            Ok(dir) => Ok(Arc::new(OsVfs { dir, path: path.to_path_buf() })),
+            Err(error) => Err(match error.raw_os_error() {
+                Some(libc::ENOTDIR) => Error::new(
+                    Status::Format,
+                    format!("{}: is not a directory; an index is a directory of files", path.display()),
+                ),
+                _ => path_error(path, "cannot open the directory", &error),
+            }),
+        }
+    }
+
+    /// Makes a directory, durably, or opens it if it is there.
+    ///
+    /// # Errors
+    /// `NotFound` (no such parent), `Format` (a file of that name), `Io`, `DiskFull`.
+    pub fn create_dir(path: &Path) -> Result<Arc<Self>> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(path_error(path, "cannot make the directory", &error)),
+        }
+        let vfs = Self::open_dir(path)?;
+        // The parent, even if the directory was there: it may be there because a crash came between
+        // this mkdir and this sync.
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let synced = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY)
+            .open(parent)
+            .and_then(|parent| parent.sync_all());
+        match synced {
+            Ok(()) => Ok(vfs),
+            Err(error) => Err(path_error(parent, "cannot sync the directory", &error)),
+        }
+    }
+
+    fn open_at(&self, name: &CStr, flags: i32) -> io::Result<File> {
+        let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+        let fd = retry(|| {
+            // SAFETY: `name` ends with NUL and outlives the call; the descriptor of `dir` is open as
+            // long as `self`. Test: `links_and_pipes_are_refused`.
+            unsafe { libc::openat(self.dir.as_raw_fd(), name.as_ptr(), flags, 0o600 as libc::c_uint) }
+        })?;
+        // SAFETY: `openat` has just returned this descriptor, and nobody else knows it.
+        let file = unsafe { File::from_raw_fd(fd) };
+        regular(file)
+    }
+
+    /// Every entry but `.` and `..`, given to `entry`.
+    fn each_entry(&self, entry: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        // A descriptor of its own: `readdir` moves the cursor that duplicates share.
+        let own = retry(|| {
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
+            // SAFETY: as in `open_at`.
+            unsafe { libc::openat(self.dir.as_raw_fd(), c".".as_ptr(), flags) }
+        })?;
+        let stream = DirStream::new(own)?;
+        while let Some(name) = stream.next()? {
+            if name != b"." && name != b".." {
+                entry(&name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Vfs for OsVfs {
+    fn open_read(&self, name: FileName) -> io::Result<Arc<dyn VfsFile>> {
+        Ok(Arc::new(OsFile { file: self.open_at(&c_name(name)?, libc::O_RDONLY)? }))
+    }
+
+    fn create_new(&self, name: FileName) -> io::Result<Arc<dyn VfsFile>> {
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
+        Ok(Arc::new(OsFile { file: self.open_at(&c_name(name)?, flags)? }))
+    }
+
+    fn rename(&self, from: FileName, to: FileName) -> io::Result<()> {
+        let (from, to) = (c_name(from)?, c_name(to)?);
+        let dir = self.dir.as_raw_fd();
+        // SAFETY: both names end with NUL and outlive the call.
+        retry(|| unsafe { libc::renameat(dir, from.as_ptr(), dir, to.as_ptr()) }).map(|_| ())
+    }
+
+    fn remove(&self, name: FileName) -> io::Result<()> {
+        let name = c_name(name)?;
+        // SAFETY: the name ends with NUL and outlives the call.
+        retry(|| unsafe { libc::unlinkat(self.dir.as_raw_fd(), name.as_ptr(), 0) }).map(|_| ())
+    }
+
+    fn list(&self) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        self.each_entry(&mut |entry| {
+            match FileName::parse(entry) {
+                Some(name) => listing.ours.push(name),
+                None => listing.foreign += 1,
+            }
+            if listing.ours.len() + listing.foreign > LIST_ENTRIES_MAX {
+                return Err(io::Error::other(format!(
+                    "the directory holds more than {LIST_ENTRIES_MAX} entries, and an index never does"
+                )));
+            }
+            Ok(())
+        })?;
+        listing.ours.sort_unstable();
+        Ok(listing)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.dir.sync_all()
+    }
+
+    fn lock(&self) -> io::Result<Option<LockGuard>> {
+        let file = self.open_at(&c_name(FileName::Lock)?, libc::O_RDWR | libc::O_CREAT)?;
+        let metadata = file.metadata()?;
+        let place = (metadata.dev(), metadata.ino());
+        let mut locked = LOCKED.lock().unwrap_or_else(PoisonError::into_inner);
+        if locked.contains(&place) {
+            return Ok(None);
+        }
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        locked.push(place);
+        Ok(Some(LockGuard::new(OsLock { place, _file: file })))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        // SAFETY: all fields are integers, for which zero is a value.
+        let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: `stat` is a `statvfs` that the call may fill; the descriptor is open.
+        retry(|| unsafe { libc::fstatvfs(self.dir.as_raw_fd(), &mut stat) })?;
+        // The fields' types differ between systems.
+        #[allow(clippy::unnecessary_cast)]
+        Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
+    }
+
+    fn display(&self) -> String {
+        self.path.display().to_string()
+    }
+}
+
+/// Device and inode of every `LOCK` that this process has locked.
+static LOCKED: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+
+/// Holds the lock of one directory. Never unlocks by a call: a forked child shares the lock and would
+/// drop the parent's. Closing the descriptor gives it back once no process has it open.
+struct OsLock {
+    place: (u64, u64),
+    _file: File,
+}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        LOCKED.lock().unwrap_or_else(PoisonError::into_inner).retain(|place| *place != self.place);
+    }
+}
+
+/// Opens any regular file to read, by a user's path; links are followed.
+///
+/// # Errors
+/// `NotFound`, `Format` (not a regular file), `Io` (permission and the rest).
+pub fn open_outside(path: &Path) -> Result<Arc<dyn VfsFile>> {
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).and_then(regular);
+    match opened {
+        Ok(file) => Ok(Arc::new(OsFile { file })),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(Error::new(Status::Format, format!("{}: {error}", path.display())))
+        }
+        Err(error) => Err(path_error(path, "cannot open the file", &error)),
+    }
+}
+
+/// One file of the file system.
+struct OsFile {
+    file: File,
+}
+
+impl VfsFile for OsFile {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let now = self.len()?;
+        if len <= now {
+            return Ok(());
+        }
+        if !reserve_space(&self.file, len)? {
+            self.file.set_len(len)?;
+        }
+        Ok(())
+    }
+
+    #[cfg(target_os = "linux")]
+    fn start_writeback(&self, offset: u64, len: u64) {
+        if let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) {
+            // SAFETY: takes no memory; a refused hint costs speed only.
+            unsafe { libc::sync_file_range(self.file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE) };
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn advise(&self, advice: Advice, offset: u64, len: u64) {
+        let advice = match advice {
+            Advice::Random => libc::POSIX_FADV_RANDOM,
+            Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
+            Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
+            Advice::DontNeed => libc::POSIX_FADV_DONTNEED,
+        };
+        if let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) {
+            // SAFETY: takes no memory; a refused hint costs speed only.
+            unsafe { libc::posix_fadvise(self.file.as_raw_fd(), offset, len, advice) };
+        }
+    }
+
+    fn map(&self, offset: u64, len: u64) -> io::Result<Option<Mapping>> {
+        Mapping::new(&self.file, offset, len).map(Some)
+    }
+}
+
+/// Takes space for a file of `len` bytes. `false` where the file system cannot.
+#[cfg(target_os = "linux")]
+fn reserve_space(file: &File, len: u64) -> io::Result<bool> {
+    let len = i64::try_from(len).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+    // SAFETY: takes no memory. Test: `allocate_grows_with_zeros_and_never_shrinks`.
+    match retry(|| unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) }) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes space for a file of `len` bytes. `false` where the file system cannot.
+#[cfg(not(target_os = "linux"))]
+fn reserve_space(_file: &File, _len: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// An open directory stream, closed when dropped.
+struct DirStream(std::ptr::NonNull<libc::DIR>);
+
+impl DirStream {
+    /// Takes `fd` over.
+    fn new(fd: RawFd) -> io::Result<Self> {
+        // SAFETY: the caller made `fd` and gives it away.
+        let owned = unsafe { File::from_raw_fd(fd) };
+        // SAFETY: `owned` is an open descriptor of a directory.
+        let stream = unsafe { libc::fdopendir(owned.as_raw_fd()) };
+        match std::ptr::NonNull::new(stream) {
+            Some(stream) => {
+                // The stream owns the descriptor from here on, and `closedir` closes it.
+                let _ = owned.into_raw_fd();
+                Ok(DirStream(stream))
+            }
+            None => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn next(&self) -> io::Result<Option<Vec<u8>>> {
+        set_errno(0);
+        // SAFETY: the stream is open until `drop`; only this thread has it (no `Send`).
+        let entry = unsafe { libc::readdir(self.0.as_ptr()) };
+        if entry.is_null() {
+            let error = io::Error::last_os_error();
+            return if error.raw_os_error() == Some(0) { Ok(None) } else { Err(error) };
+        }
+        // SAFETY: `readdir` returned an entry whose name ends with NUL, valid until the next call on
+        // the stream; it is copied here. Test: `a_listing_names_ours_and_counts_the_rest`.
+        Ok(Some(unsafe { CStr::from_ptr((*entry).d_name.as_ptr()) }.to_bytes().to_vec()))
+    }
+}
+
+impl Drop for DirStream {
+    fn drop(&mut self) {
+        // SAFETY: opened in `new`, closed nowhere else.
+        unsafe { libc::closedir(self.0.as_ptr()) };
+    }
+}
+
+fn set_errno(value: i32) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: the address of this thread's `errno`, always valid.
+    unsafe {
+        *libc::__errno_location() = value;
+    }
+    #[cfg(target_os = "macos")]
+    // SAFETY: as above.
+    unsafe {
+        *libc::__error() = value;
+    }
+}
+
+/// Makes a system call until no signal interrupts it.
+fn retry(mut call: impl FnMut() -> i32) -> io::Result<i32> {
+    loop {
+        let result = call();
+        if result >= 0 {
+            return Ok(result);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// The file, if it is a regular one.
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"))
+    }
+}
+
+fn c_name(name: FileName) -> io::Result<CString> {
+    Ok(CString::new(name.to_string())?)
+}
+
+/// A sentence for a failure on a user's path.
+fn path_error(path: &Path, what: &str, error: &io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Error::new(Status::NotFound, format!("{}: no such file or directory", path.display()))
+        }
+        io::ErrorKind::PermissionDenied => {
+            Error::io(format!("{}: {what}: no permission for this user", path.display()), error)
+        }
+        _ => Error::io(format!("{}: {what}", path.display()), error),
+    }
+}
