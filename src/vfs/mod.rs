@@ -14,6 +14,7 @@
 //! Errors are `io::Error` here: only the caller knows what it was doing, and says so. The exceptions are
 //! the three calls that take a user's path, [`os::OsVfs::open_dir`], [`os::OsVfs::create_dir`] and
 //! [`open_outside`]. Calls the system; knows nothing of what the files mean.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "this is what others call instead")]
 
 #[doc(hidden)]
 pub mod faulty;
