@@ -6,7 +6,9 @@
 //! - [`gen`]: rows and queries of any number, each from its own random stream;
 //! - [`rows`]: where vectors come from: memory, a file, a generator;
 //! - [`vecs`]: vector files, written and read;
-//! - [`rng`], [`spectrum`], [`mixing`]: what the generator is made of.
+//! - [`exact`], [`recall`]: the true neighbours, and how many of them an answer found;
+//! - [`difficulty`], [`leaves`]: how hard a set is to search;
+//! - [`rng`], [`spectrum`], [`mixing`], [`product`]: what these are made of.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(
@@ -14,9 +16,13 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unimplemented)
 )]
 
+pub mod difficulty;
+pub mod exact;
 pub mod gen;
 mod law;
+pub mod leaves;
 pub mod mixing;
+pub mod product;
 pub mod recall;
 pub mod rng;
 pub mod rows;
