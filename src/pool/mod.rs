@@ -10,7 +10,7 @@
 //!   unloads the library after that pulls the code from under them. Here the `JoinHandle`s are kept.
 //! - Pool threads block the host's signals, from before their first instruction.
 //! - A caller waits only for its own items: when the threads are busy with another caller's long work,
-//!   it does everything itself and leaves ([`gate`]).
+//!   it does everything itself and leaves (`gate`).
 //! - In a forked child, which has no pool threads, loops run on the caller alone and nothing is joined;
 //!   [`Pool::check`] says so.
 //! - Where the system refuses to make threads, loops take longer and end all the same.
@@ -30,9 +30,10 @@ pub use fork::ForkGuard;
 
 use crate::types::{Error, Result, Status};
 use claims::Claims;
+use std::io;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 
 /// More threads than this are not made for one pool.
 pub const THREADS_MAX: usize = 1024;
@@ -203,7 +204,11 @@ impl Pool {
 
     /// The threads, made by the first call; `None` if the system refuses them.
     fn workers(&self) -> Option<&Workers> {
-        self.workers.get_or_init(|| Workers::spawn(self.threads - 1)).as_ref()
+        let spawn = |thread: rayon::ThreadBuilder| {
+            let name = format!("vdb-{}", thread.index());
+            thread::Builder::new().name(name).spawn(|| thread.run())
+        };
+        self.workers.get_or_init(|| Workers::spawn(self.threads - 1, spawn)).as_ref()
     }
 }
 
@@ -220,14 +225,17 @@ impl Drop for Pool {
 }
 
 impl Workers {
-    fn spawn(count: usize) -> Option<Self> {
+    /// Makes `count` threads by `spawn`; all or none.
+    fn spawn<S>(count: usize, mut spawn: S) -> Option<Self>
+    where
+        S: FnMut(rayon::ThreadBuilder) -> io::Result<JoinHandle<()>>,
+    {
         let mut handles = Vec::new();
         let rayon = signals::blocked(|| {
             rayon::ThreadPoolBuilder::new()
                 .num_threads(count)
                 .spawn_handler(|thread| {
-                    let name = format!("vdb-{}", thread.index());
-                    handles.push(std::thread::Builder::new().name(name).spawn(|| thread.run())?);
+                    handles.push(spawn(thread)?);
                     Ok(())
                 })
                 .build()

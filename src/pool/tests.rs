@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{mpsc, Barrier};
-use std::thread;
 use std::time::Duration;
 
 const THREADS: [usize; 4] = [1, 2, 3, 8];
@@ -190,6 +189,58 @@ fn no_thread_is_left_after_drop() {
         }
         assert!(!ids.iter().any(exists), "round {round}");
     }
+}
+
+/// Says, some time after the last item, that its thread has ended.
+struct Last(std::sync::Arc<AtomicUsize>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        thread::sleep(Duration::from_millis(20));
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+thread_local!(static LAST: std::cell::RefCell<Option<Last>> = const { std::cell::RefCell::new(None) });
+
+#[test]
+fn drop_waits_for_the_last_instruction_of_each_thread() {
+    let ended = std::sync::Arc::new(AtomicUsize::new(0));
+    let pool = Pool::new(4);
+    let (caller, together) = (thread_id(), Barrier::new(4));
+    pool.for_each(4, 4, |_| {
+        if thread_id() != caller {
+            LAST.set(Some(Last(ended.clone())));
+        }
+        together.wait();
+    });
+    assert_eq!(ended.load(Ordering::SeqCst), 0);
+    drop(pool);
+    assert_eq!(ended.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn where_threads_are_refused_the_caller_works_alone() {
+    let ended = std::sync::Arc::new(AtomicUsize::new(0));
+    let mut made = 0;
+    let workers = Workers::spawn(4, |thread| {
+        if made == 2 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        made += 1;
+        let last = Last(ended.clone());
+        thread::Builder::new().spawn(move || {
+            let _last = last;
+            thread.run();
+        })
+    });
+    assert!(workers.is_none());
+    assert_eq!(ended.load(Ordering::SeqCst), 2, "those that were made have been joined");
+
+    let pool = Pool::new(4);
+    assert!(pool.workers.set(workers).is_ok());
+    let caller = thread_id();
+    pool.for_each(100, 4, |_| assert_eq!(thread_id(), caller));
 }
 
 #[test]
