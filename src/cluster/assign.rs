@@ -233,6 +233,14 @@ impl Ranking {
         found.close();
     }
 
+    /// Writes the rank of every centroid for every row: n x count.
+    pub(crate) fn ranks(&self, rows: &[f32], ranks: &mut [f32]) {
+        inner_products(rows, &self.shifted, self.dim, ranks);
+        for ranks in ranks.chunks_exact_mut(self.bias.len()) {
+            ranks.iter_mut().zip(&self.bias).for_each(|(rank, b)| *rank = b - 2.0 * *rank);
+        }
+    }
+
     /// Offers the centroids in `range` to the lists of the rows; `place` says which list is a row's.
     pub(crate) fn offer(
         &self,

@@ -11,6 +11,8 @@
 //! Calls `kernels` and `pool`. No I/O, no clocks; rows must be finite, and are trusted to be.
 
 mod assign;
+mod balance;
+mod capacity;
 mod kmeans;
 mod numbers;
 mod random;
@@ -20,4 +22,5 @@ mod seeding;
 mod testing;
 
 pub use assign::{assign, assign_few, Centroids, NO_CENTROID};
+pub use balance::{split_into_leaves, LeafParams, Leaves};
 pub use kmeans::{kmeans, KmeansParams};

@@ -26,7 +26,8 @@ const SAMPLE_ROWS_MIN: usize = 256;
 /// Candidates for each centre.
 const CANDIDATES: usize = 4;
 
-/// Positions of at most `count` rows to begin with: as many as there are distinct rows, never two equal ones. `count` is not 0.
+/// Positions of at most `count` rows to begin with (not 0): fewer if there are fewer distinct rows, never two
+/// equal ones.
 pub(crate) fn seeds(rows: &[f32], dim: usize, count: usize, random: &mut Random) -> Vec<u32> {
     if count > SPREAD_CENTRES_MAX {
         return distinct(rows, dim, count, random);
@@ -44,20 +45,24 @@ fn distinct(rows: &[f32], dim: usize, wanted: usize, random: &mut Random) -> Vec
     let mut seen = HashSet::with_capacity(wanted);
     let mut positions = Vec::with_capacity(wanted);
     let count = rows.len() / dim;
-    let mut bytes = Vec::with_capacity(dim * 4);
+    let mut bytes = Vec::new();
     for position in random.shuffled(count, count) {
         if positions.len() == wanted {
             break;
         }
-        bytes.clear();
-        // Adding 0 makes both zeros one.
-        let row = &rows[position as usize * dim..][..dim];
-        row.iter().for_each(|x| bytes.extend_from_slice(&(x + 0.0).to_ne_bytes()));
-        if seen.insert(xxh3_64(&bytes)) {
+        if seen.insert(row_hash(&rows[position as usize * dim..][..dim], &mut bytes)) {
             positions.push(position);
         }
     }
     positions
+}
+
+/// A hash by which equal rows are found; both zeros are equal.
+pub(crate) fn row_hash(row: &[f32], bytes: &mut Vec<u8>) -> u64 {
+    bytes.clear();
+    // -0 + 0 is 0.
+    row.iter().for_each(|x| bytes.extend_from_slice(&(x + 0.0).to_ne_bytes()));
+    xxh3_64(bytes)
 }
 
 /// Squared distances between the rows of a sample.
@@ -117,7 +122,8 @@ fn spread(distances: &Distances, count: usize, random: &mut Random) -> Vec<usize
     chosen
 }
 
-/// The index at which the running sum of `weights` passes `point`; the last that weighs, if rounding hides it.
+/// The index at which the running sum of `weights` passes `point`; the last that weighs, if rounding hides
+/// it.
 pub(crate) fn draw(weights: &[f32], mut point: f64) -> usize {
     let mut last = 0;
     for (index, &weight) in weights.iter().enumerate() {

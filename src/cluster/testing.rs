@@ -24,6 +24,23 @@ pub(crate) fn clustered(count: usize, dim: usize, clusters: usize, seed: u64) ->
     rows
 }
 
+/// Rows around centres whose sizes follow Zipf's law; three rows in ten are copies of one.
+pub(crate) fn skewed(count: usize, dim: usize, clusters: usize, seed: u64) -> Vec<f32> {
+    let mut random = Random::new(seed);
+    let centres: Vec<f32> = (0..clusters * dim).map(|_| normal(&mut random) * 3.0).collect();
+    let mut rows = Vec::with_capacity(count * dim);
+    for _ in 0..count {
+        if random.below(10) < 3 {
+            rows.extend((0..dim).map(|i| i as f32));
+            continue;
+        }
+        // The rank whose logarithm is uniform has frequency 1 / rank.
+        let rank = (clusters as f64).powf(random.unit()) as usize - 1;
+        rows.extend(centres[rank * dim..][..dim].iter().map(|c| c + normal(&mut random)));
+    }
+    rows
+}
+
 /// Mean squared distance of a row to its nearest centroid, in the plainest way.
 pub(crate) fn objective(rows: &[f32], centroids: &Centroids) -> f64 {
     let dim = centroids.dim;

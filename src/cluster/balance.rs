@@ -1,0 +1,431 @@
+//! One cell of rows into small leaves of nearly equal size.
+//!
+//! In: the rows of a cell. Out: an order of them and where each leaf ends in it; every leaf within its
+//! limit, leaves that lie near each other next to each other where that is possible.
+//!
+//! A search pays for every row of a leaf it visits, so one large leaf costs as much as many small ones and
+//! holds little more of the answer: balance counts as much as closeness. Plain k-means leaves crumbs and
+//! giants. Here each of its rounds assigns rows under a limit on the size (`capacity`), so that the centres
+//! settle where balanced leaves have theirs; at the end crumbs dissolve into their neighbours. Measured in
+//! `docs/experiments.md`: the residual is that of plain k-means, and fewer rows are read for the same recall.
+//!
+//! - Many equal rows would sit at one distance from any centre, and flood its neighbours; they become leaves
+//!   of their own first, cut by position.
+//! - A large cell is cut into groups in the same way first, and each group into leaves: the work is
+//!   rows x (rows of a group / rows of a leaf) x dim a round.
+//!
+//! Runs on the calling thread: cells are worked on in parallel. Calls `kernels` (matrix product).
+
+use super::assign::Ranking;
+use super::capacity::Capacity;
+use super::numbers::{mean_of, normalise, squared_distance, MeanSum};
+use super::random::Random;
+use super::seeding::{row_hash, seeds};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Rounds of k-means.
+const ROUNDS: usize = 5;
+
+/// Rows that are cut into leaves at once; more are cut into groups of half as many.
+const GROUP_ROWS_MAX: usize = 4096;
+
+/// How to cut a cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LeafParams {
+    /// Rows that a leaf should have, at least 1.
+    pub leaf_target: usize,
+    /// Most rows of a leaf, at least `leaf_target`; 0: a quarter above it.
+    pub leaf_max: usize,
+    /// Any number; the same gives the same leaves.
+    pub seed: u64,
+    /// Rank leaves by direction: for rows of length 1, as in [`KmeansParams`](super::KmeansParams).
+    pub spherical: bool,
+}
+
+impl LeafParams {
+    /// The limit in force.
+    pub fn limit(&self) -> usize {
+        match self.leaf_max {
+            0 => self.leaf_target + self.leaf_target.div_ceil(4),
+            limit => limit.max(self.leaf_target),
+        }
+        .max(1)
+    }
+}
+
+/// The leaves of one cell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Leaves {
+    /// Every row of the cell once, leaf by leaf.
+    pub order: Vec<u32>,
+    /// Where each leaf ends in `order`, ascending.
+    pub ends: Vec<u32>,
+}
+
+impl Leaves {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The rows of one leaf.
+    pub fn rows(&self, leaf: usize) -> &[u32] {
+        let first = if leaf == 0 { 0 } else { self.ends[leaf - 1] };
+        &self.order[first as usize..self.ends[leaf] as usize]
+    }
+}
+
+/// Cuts the rows of a cell into leaves.
+///
+/// * `rows`: m x dim, packed, finite
+///
+/// No leaf is larger than [`LeafParams::limit`], and none has fewer rows than a quarter of the target, unless
+/// there are no more.
+pub fn split_into_leaves(rows: &[f32], dim: usize, params: &LeafParams) -> Leaves {
+    assert!(dim > 0 && rows.len().is_multiple_of(dim) && params.leaf_target > 0);
+    let (random, leaves) = (Random::new(params.seed), Leaves::default());
+    let mut split = Split { rows, dim, params, random, leaves, here: None };
+    split.cut((0..(rows.len() / dim) as u32).collect());
+    split.leaves
+}
+
+/// Rows that stay together in the order: of one group, one leaf, or equal.
+struct Part {
+    rows: Vec<u32>,
+    centre: Vec<f32>,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Group,
+    Leaf,
+    Copies,
+}
+
+struct Split<'a> {
+    rows: &'a [f32],
+    dim: usize,
+    params: &'a LeafParams,
+    random: Random,
+    leaves: Leaves,
+    /// Centre of the last leaf appended.
+    here: Option<Vec<f32>>,
+}
+
+impl<'a> Split<'a> {
+    fn row(&self, row: u32) -> &'a [f32] {
+        &self.rows[row as usize * self.dim..][..self.dim]
+    }
+
+    /// Parts of fewer rows dissolve.
+    fn floor(&self) -> usize {
+        self.params.leaf_target / 4
+    }
+
+    /// Appends the leaves of the given rows.
+    fn cut(&mut self, rows: Vec<u32>) {
+        let mut parts = Vec::new();
+        if rows.len() > GROUP_ROWS_MAX {
+            let others = self.set_copies_apart(rows, GROUP_ROWS_MAX / 4, &mut parts);
+            let groups = others.len().div_ceil(GROUP_ROWS_MAX / 2);
+            let limit = GROUP_ROWS_MAX * 3 / 4;
+            self.partition(others, groups, limit, Kind::Group, &mut parts);
+        } else {
+            let target = self.params.leaf_target;
+            let others = self.set_copies_apart(rows, target / 2, &mut parts);
+            let limit = self.params.limit();
+            let leaves = ((others.len() + target / 2) / target).max(others.len().div_ceil(limit));
+            self.partition(others, leaves, limit, Kind::Leaf, &mut parts);
+        }
+        dissolve_crumbs(&mut parts, self.floor(), self.params.limit());
+        for index in chain(&parts, self.here.as_deref()) {
+            let rows = std::mem::take(&mut parts[index].rows);
+            if parts[index].kind == Kind::Group {
+                self.cut(rows);
+            } else {
+                self.append(&rows);
+                self.here = Some(std::mem::take(&mut parts[index].centre));
+            }
+        }
+    }
+
+    /// Appends rows as leaves, cut by position into as few as the limit allows, of equal size.
+    fn append(&mut self, rows: &[u32]) {
+        let mut left = rows;
+        for leaves in (1..=rows.len().div_ceil(self.params.limit())).rev() {
+            let (leaf, later) = left.split_at(left.len().div_ceil(leaves));
+            left = later;
+            self.leaves.order.extend_from_slice(leaf);
+            self.leaves.ends.push(self.leaves.order.len() as u32);
+        }
+    }
+
+    /// Moves rows of which there are `least` equal ones or more into parts of their own; returns the others.
+    fn set_copies_apart(&self, rows: Vec<u32>, least: usize, parts: &mut Vec<Part>) -> Vec<u32> {
+        let mut scratch = Vec::new();
+        let hashes: Vec<u64> = rows.iter().map(|&row| row_hash(self.row(row), &mut scratch)).collect();
+        let mut copies: HashMap<u64, usize> = HashMap::new();
+        hashes.iter().for_each(|&hash| *copies.entry(hash).or_default() += 1);
+        copies.retain(|_, count| *count >= least.max(2));
+        if copies.is_empty() {
+            return rows;
+        }
+        let mut part_of = HashMap::new();
+        let mut others = Vec::new();
+        for (row, hash) in rows.into_iter().zip(hashes) {
+            if !copies.contains_key(&hash) {
+                others.push(row);
+                continue;
+            }
+            let part = *part_of.entry(hash).or_insert(parts.len());
+            if part == parts.len() {
+                parts.push(Part { rows: Vec::new(), centre: self.row(row).to_vec(), kind: Kind::Copies });
+            }
+            parts[part].rows.push(row);
+        }
+        others
+    }
+
+    /// Balanced k-means: appends at most `count` parts of at most `limit` rows, which `count` can hold.
+    fn partition(&mut self, rows: Vec<u32>, count: usize, limit: usize, kind: Kind, parts: &mut Vec<Part>) {
+        let dim = self.dim;
+        // Of two parts, neither is then a crumb.
+        let limit = if count == 2 { limit.min(rows.len() - self.floor()) } else { limit };
+        let packed = self.pack(&rows);
+        let seeds = if count > 1 { seeds(&packed, dim, count, &mut self.random) } else { Vec::new() };
+        if seeds.len() < 2 || seeds.len() * limit < rows.len() {
+            // One part; or fewer distinct rows than it takes, which only their positions tell apart.
+            let centre = mean_of(&packed, dim);
+            parts.extend(rows.chunks(limit).map(|rows| Part {
+                rows: rows.to_vec(),
+                centre: centre.clone(),
+                kind,
+            }));
+            return;
+        }
+        let mut centres = Vec::with_capacity(seeds.len() * dim);
+        seeds.iter().for_each(|&seed| centres.extend_from_slice(&packed[seed as usize * dim..][..dim]));
+        let mut ranks = vec![0.0; rows.len() * seeds.len()];
+        let mut prices = vec![0.0; seeds.len()];
+        for _ in 0..ROUNDS {
+            Ranking::new(&centres, dim).ranks(&packed, &mut ranks);
+            let members = Capacity::assign(&ranks, &mut prices, limit).into_members();
+            move_to_means(&packed, dim, &members, &mut centres);
+            if self.params.spherical {
+                centres.chunks_exact_mut(dim).for_each(normalise);
+            }
+            halve(&mut prices);
+        }
+        Ranking::new(&centres, dim).ranks(&packed, &mut ranks);
+        let mut capacity = Capacity::assign(&ranks, &mut prices, limit);
+        capacity.merge_crumbs(self.floor());
+        for (members, centre) in capacity.into_members().iter().zip(centres.chunks_exact(dim)) {
+            if !members.is_empty() {
+                let rows = members.iter().map(|&row| rows[row as usize]).collect();
+                parts.push(Part { rows, centre: centre.to_vec(), kind });
+            }
+        }
+    }
+
+    /// The given rows, packed.
+    fn pack(&self, rows: &[u32]) -> Cow<'a, [f32]> {
+        if rows.len() * self.dim == self.rows.len() && rows.is_sorted() {
+            return Cow::Borrowed(self.rows);
+        }
+        let mut packed = Vec::with_capacity(rows.len() * self.dim);
+        rows.iter().for_each(|&row| packed.extend_from_slice(self.row(row)));
+        Cow::Owned(packed)
+    }
+}
+
+/// Puts each centre at the mean of its rows; one without rows stays.
+fn move_to_means(packed: &[f32], dim: usize, members: &[Vec<u32>], centres: &mut [f32]) {
+    let mut sum = MeanSum::new(dim);
+    for (centre, members) in centres.chunks_exact_mut(dim).zip(members) {
+        members.iter().for_each(|&row| sum.add(&packed[row as usize * dim..][..dim]));
+        sum.take_mean(centre);
+    }
+}
+
+/// Keeps half of what each price is above the least.
+fn halve(prices: &mut [f32]) {
+    let least = prices.iter().fold(f32::INFINITY, |a, &b| a.min(b));
+    prices.iter_mut().for_each(|price| *price = (*price - least) / 2.0);
+}
+
+/// Adds each part of fewer than `floor` rows to the nearest part with room, or to the nearest.
+fn dissolve_crumbs(parts: &mut Vec<Part>, floor: usize, limit: usize) {
+    while parts.len() > 1 {
+        let Some(at) = parts.iter().position(|part| part.rows.len() < floor) else { return };
+        let crumb = parts.swap_remove(at);
+        let order = |part: &Part| {
+            let room = part.rows.len().next_multiple_of(limit) - part.rows.len();
+            let full = part.kind != Kind::Group && room < crumb.rows.len();
+            (full, squared_distance(&part.centre, &crumb.centre))
+        };
+        let nearest = parts.iter_mut().map(|part| (order(part), part)).reduce(|best, next| {
+            let closer = (next.0 .0, next.0 .1) < (best.0 .0, best.0 .1);
+            if closer {
+                next
+            } else {
+                best
+            }
+        });
+        if let Some((_, part)) = nearest {
+            part.rows.extend(crumb.rows);
+        }
+    }
+}
+
+/// An order of the parts in which each is followed by the nearest that is left, beginning near `before`.
+fn chain(parts: &[Part], before: Option<&[f32]>) -> Vec<usize> {
+    let mut left: Vec<usize> = (0..parts.len()).collect();
+    let mut order = Vec::with_capacity(parts.len());
+    let mut here = before;
+    while !left.is_empty() {
+        let far = |index: &usize| here.map_or(0.0, |here| squared_distance(here, &parts[*index].centre));
+        let nearest = (0..left.len()).map(|at| (far(&left[at]), at));
+        let (_, at) =
+            nearest.fold((f32::INFINITY, 0), |best, next| if next.0 < best.0 { next } else { best });
+        let index = left.remove(at);
+        here = Some(&parts[index].centre);
+        order.push(index);
+    }
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::assign::{assign, Centroids};
+    use super::super::kmeans::{kmeans, KmeansParams};
+    use super::super::testing::{clustered, objective, skewed};
+    use super::*;
+    use crate::pool::Pool;
+
+    fn split(rows: &[f32], dim: usize, leaf_target: usize, leaf_max: usize) -> Leaves {
+        let params = LeafParams { leaf_target, leaf_max, seed: 9, spherical: false };
+        let leaves = split_into_leaves(rows, dim, &params);
+        check(rows.len() / dim, &leaves, &params);
+        leaves
+    }
+
+    /// Every row once, every leaf within its limits.
+    fn check(count: usize, leaves: &Leaves, params: &LeafParams) {
+        let mut once = leaves.order.clone();
+        once.sort_unstable();
+        assert_eq!(once, (0..count as u32).collect::<Vec<_>>());
+        assert_eq!(leaves.ends.last().map_or(0, |&end| end as usize), count);
+        for leaf in 0..leaves.count() {
+            let size = leaves.rows(leaf).len();
+            let floor = (params.leaf_target / 4).clamp(1, count);
+            assert!(
+                (floor..=params.limit()).contains(&size),
+                "leaf {leaf} of {size} rows, {count} in all, {params:?}"
+            );
+        }
+    }
+
+    /// Mean squared distance of a row to the mean of its leaf.
+    fn residual(rows: &[f32], dim: usize, leaves: &Leaves) -> f64 {
+        let mut total = 0.0;
+        for leaf in 0..leaves.count() {
+            let packed: Vec<f32> = leaves
+                .rows(leaf)
+                .iter()
+                .flat_map(|&row| &rows[row as usize * dim..][..dim])
+                .copied()
+                .collect();
+            let data = mean_of(&packed, dim);
+            total += objective(&packed, &Centroids { data, dim }) * leaves.rows(leaf).len() as f64;
+        }
+        total / (rows.len() / dim) as f64
+    }
+
+    #[test]
+    fn every_count_of_rows_makes_whole_leaves() {
+        let rows = clustered(700, 3, 9, 1);
+        for count in (0..130).chain([500, 700]) {
+            for (target, max) in [(1, 1), (2, 0), (7, 7), (16, 0), (48, 0), (48, 96)] {
+                split(&rows[..count * 3], 3, target, max);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_stay_near_the_target_on_skewed_rows() {
+        for (count, dim) in [(1500, 20), (4000, 8), (20_000, 6)] {
+            let leaves = split(&skewed(count, dim, 200, 4), dim, 48, 0);
+            let mut sizes: Vec<usize> = (0..leaves.count()).map(|leaf| leaves.rows(leaf).len()).collect();
+            sizes.sort_unstable();
+            let at = |share: usize| sizes[sizes.len() * share / 100];
+            assert!(at(5) >= 16 && (40..=60).contains(&at(50)), "{} {} of {count}", at(5), at(50));
+            assert!(leaves.count() * 48 <= count * 5 / 4);
+        }
+    }
+
+    #[test]
+    fn equal_rows_are_cut_by_position() {
+        for count in [1, 60, 61, 1000, 5000, 10_000] {
+            let leaves = split(&[2.5, -1.0].repeat(count), 2, 48, 0);
+            assert_eq!(leaves.order, (0..count as u32).collect::<Vec<_>>());
+            assert_eq!(leaves.count(), count.div_ceil(60));
+        }
+    }
+
+    #[test]
+    fn few_distinct_rows_share_no_leaf_needlessly() {
+        let rows: Vec<f32> = (0..2000).flat_map(|i| [(i % 10) as f32, 3.0]).collect();
+        let leaves = split(&rows, 2, 48, 0);
+        assert!(residual(&rows, 2, &leaves) < 1e-9);
+        // Kinds too small for a leaf of their own, and fewer of them than leaves.
+        let rows: Vec<f32> = (0..600).flat_map(|i| [(i % 40) as f32, 3.0]).collect();
+        split(&rows, 2, 48, 0);
+    }
+
+    #[test]
+    fn a_limit_costs_little_residual() {
+        let (rows, dim) = (clustered(3000, 24, 10, 5), 24);
+        let leaves = split(&rows, dim, 48, 0);
+        let plain = kmeans(&rows, dim, leaves.count(), &KmeansParams::default(), &Pool::new(1));
+        let (ours, plain) = (residual(&rows, dim, &leaves), objective(&rows, &plain));
+        assert!(ours <= plain * 1.05, "{ours} against {plain}");
+    }
+
+    #[test]
+    fn neighbouring_leaves_lie_near_each_other() {
+        let (rows, dim) = (clustered(12_000, 8, 100, 3), 8);
+        let leaves = split(&rows, dim, 48, 0);
+        let centre = |leaf: usize| {
+            let own = leaves.rows(leaf).iter().flat_map(|&row| &rows[row as usize * dim..][..dim]);
+            mean_of(&own.copied().collect::<Vec<_>>(), dim)
+        };
+        let centres: Vec<Vec<f32>> = (0..leaves.count()).map(centre).collect();
+        let apart = |step: usize| {
+            let pairs = (0..centres.len()).map(|i| (&centres[i], &centres[(i + step) % centres.len()]));
+            pairs.map(|(a, b)| squared_distance(a, b)).sum::<f32>()
+        };
+        assert!(apart(1) < 0.6 * apart(centres.len() / 2), "{} {}", apart(1), apart(centres.len() / 2));
+    }
+
+    #[test]
+    fn enormous_rows_are_still_split() {
+        let rows: Vec<f32> = clustered(500, 4, 5, 3).iter().map(|x| x * 1e36).collect();
+        split(&rows, 4, 16, 0);
+    }
+
+    #[test]
+    fn spherical_leaves_follow_direction() {
+        let dim = 16;
+        let mut rows = clustered(2000, dim, 40, 8);
+        rows.chunks_exact_mut(dim).for_each(normalise);
+        let params = LeafParams { leaf_target: 32, leaf_max: 0, seed: 1, spherical: true };
+        let leaves = split_into_leaves(&rows, dim, &params);
+        check(2000, &leaves, &params);
+        let mut owners = vec![0; 2000];
+        let whole = Centroids { data: mean_of(&rows, dim), dim };
+        assign(&rows, &whole, &Pool::new(1), &mut owners, None);
+        assert!(residual(&rows, dim, &leaves) < 0.4 * objective(&rows, &whole));
+    }
+}
