@@ -15,6 +15,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod cluster;
+pub mod format;
 pub mod input;
 pub mod kernels;
 pub mod memory;

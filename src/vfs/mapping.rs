@@ -4,7 +4,7 @@
 //! shorter afterwards, touching a page beyond its end raises SIGBUS, which no library can turn into an
 //! error; so mapping is for those who own their files, and reading is always possible instead.
 //! Calls `mmap` and `madvise` through memmap2.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::disallowed_types)]
 
 use super::Advice;
 use std::fs::File;

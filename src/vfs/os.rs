@@ -11,7 +11,7 @@
 //! the file drops them.
 //!
 //! Calls the system; a call that a signal interrupted is made again, except `close`.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::disallowed_types)]
 
 use super::{Advice, FileName, Listing, LockGuard, Mapping, Vfs, VfsFile, LIST_ENTRIES_MAX};
 use crate::types::{Error, Result, Status};

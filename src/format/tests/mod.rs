@@ -1,0 +1,5 @@
+//! What the format promises.
+
+mod document;
+mod fixture;
+mod roundtrip;
