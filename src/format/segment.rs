@@ -41,7 +41,7 @@ pub(super) struct Part {
 pub struct Step {
     /// Bytes that were looked at.
     pub bytes: u64,
-    /// What is wrong with them.
+    /// What is wrong with them: `Corrupt`, or `Io` if they could not be read.
     pub damage: Option<Error>,
 }
 
@@ -148,11 +148,11 @@ impl SegmentFile {
         })
     }
 
-    /// Verifies every section and every gap, block by block. Damage is handed to `step`, which goes on by
-    /// `Ok` and stops by an error of its own.
+    /// Verifies every section and every gap, block by block. Damage, and what cannot be read, is handed to
+    /// `step`, which goes on by `Ok` and stops by an error of its own.
     ///
     /// # Errors
-    /// What `step` returns, `Io`, `OutOfMemory`.
+    /// What `step` returns, `OutOfMemory`.
     pub fn verify_all(&self, step: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
         for part in &self.parts {
             self.verify_part(part, step)?;
@@ -161,13 +161,12 @@ impl SegmentFile {
         for (offset, bytes) in &self.gaps {
             let len = to_usize("a gap", *bytes)?;
             let gap = buffer.get_mut(..len).unwrap_or_default();
-            let read = self.file.read_exact_at(gap, *offset);
-            read.map_err(|error| Error::io(format!("{}: cannot read", self.path), &error))?;
-            let damage = gap.iter().any(|byte| *byte != 0).then(|| {
-                let sentence =
-                    format!("{}: bytes after {offset} are not zero, but nothing uses them", self.path);
-                Error::corrupt(sentence).with_offset(*offset)
-            });
+            let damage = match self.file.read_exact_at(gap, *offset) {
+                Err(error) => Some(Error::io(format!("{}: cannot read", self.path), &error)),
+                Ok(()) if gap.iter().all(|byte| *byte == 0) => None,
+                Ok(()) => Some(Error::corrupt(format!("{}: stray bytes between sections", self.path))),
+            };
+            let damage = damage.map(|damage| damage.with_offset(*offset));
             step(Step { bytes: *bytes, damage })?;
         }
         Ok(())
@@ -176,7 +175,7 @@ impl SegmentFile {
     /// As [`verify_all`](Self::verify_all), one section.
     ///
     /// # Errors
-    /// What `step` returns, `Corrupt` if the section is not there, `Io`, `OutOfMemory`.
+    /// What `step` returns, `Corrupt` if the section is not there, `OutOfMemory`.
     pub fn verify(&self, kind: SectionKind, step: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
         self.verify_part(self.part(kind)?, step)
     }
@@ -185,11 +184,9 @@ impl SegmentFile {
         let info = &part.info;
         let sums = match self.sums(part) {
             Ok(sums) => sums,
+            Err(error) if error.status() == Status::OutOfMemory => return Err(error),
             // Without them no block can be judged; the section counts as one damage.
-            Err(error) if error.status() == Status::Corrupt => {
-                return step(Step { bytes: info.bytes, damage: Some(error) });
-            }
-            Err(error) => return Err(error),
+            Err(error) => return step(Step { bytes: info.bytes, damage: Some(error) }),
         };
         let len = usize::try_from(info.bytes).map_or(PIECE_BYTES, |bytes| bytes.min(PIECE_BYTES));
         let mut buffer = try_vec(len, 0u8)?;
@@ -201,9 +198,12 @@ impl SegmentFile {
             if piece.is_empty() {
                 break;
             }
-            self.file.read_exact_at(piece, at).map_err(|error| self.read_error(info, &error))?;
+            let unread = self.file.read_exact_at(piece, at).err();
             for bytes in piece.chunks(BLOCK_BYTES) {
-                let damage = self.check_block(info, &sums, block, bytes).err();
+                let damage = match &unread {
+                    Some(error) => Some(self.read_error(info, error).with_offset(at)),
+                    None => self.check_block(info, &sums, block, bytes).err(),
+                };
                 let bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                 left = left.saturating_sub(bytes);
                 block = block.saturating_add(1);

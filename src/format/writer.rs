@@ -42,6 +42,8 @@ pub struct SegmentWriter {
     /// First byte that belongs to no section.
     end: u64,
     finished: bool,
+    /// A write failed, so what is in the file is not what was appended.
+    broken: bool,
 }
 
 /// A reserved section and how far it is.
@@ -83,6 +85,7 @@ impl SegmentWriter {
             slots: try_with_capacity(SECTIONS_MAX)?,
             end: ALIGN_BULK,
             finished: false,
+            broken: false,
         })
     }
 
@@ -222,6 +225,9 @@ impl SegmentWriter {
     /// # Errors
     /// `DiskFull`, `Io`, `OutOfMemory`; `Internal` if a section is not complete. The file is removed then.
     pub fn finish(mut self) -> Result<SegmentEntry> {
+        if self.broken {
+            return Err(self.failed(&io::Error::other("an earlier write failed")));
+        }
         if let Some(slot) = self.slots.iter().find(|slot| !slot.is_complete()) {
             let message = format!("{} has {} of {} bytes", slot.info.kind, slot.appended(), slot.info.bytes);
             return Err(internal(&message));
@@ -273,7 +279,13 @@ impl SegmentWriter {
     fn write_next(&mut self, slot: SectionSlot, bytes: &[u8]) -> Result<()> {
         let state = self.slot(slot)?;
         let at = state.info.offset.saturating_add(state.written);
-        self.file.write_all_at(bytes, at).map_err(|error| self.failed(&error))?;
+        if self.broken {
+            return Err(self.failed(&io::Error::other("an earlier write failed")));
+        }
+        if let Err(error) = self.file.write_all_at(bytes, at) {
+            self.broken = true;
+            return Err(self.failed(&error));
+        }
         let state = self.slot_mut(slot)?;
         state.sums.extend(block_checksums(bytes));
         state.written = state.written.saturating_add(len_u64(bytes));

@@ -97,6 +97,13 @@ impl PowerVfs {
         self.disk().cut_at = Some(call);
     }
 
+    /// Lets calls work again, with everything pending as it was: only the process died, at the call where
+    /// power would have gone. Counts begin at 0.
+    pub fn restart_process(&self) {
+        let mut disk = self.disk();
+        (disk.calls, disk.syncs, disk.cut_at, disk.left_out) = (0, 0, None, None);
+    }
+
     /// Makes sync `sync` (from 1) do nothing and report success.
     pub fn leave_out_sync(&self, sync: u64) {
         self.disk().left_out = Some(sync);

@@ -349,4 +349,9 @@ fn when_power_is_out_every_change_fails() {
     assert_eq!((vfs.calls(), vfs.syncs()), (6, 0));
     let kept = (0..100).filter(|seed| vfs.crash(*seed).open_read(name()).is_ok()).count();
     assert!((20..80).contains(&kept));
+    vfs.restart_process();
+    assert_eq!(content(&*vfs.open_read(name()).unwrap()), b"a");
+    assert!((0..100).any(|seed| vfs.crash(seed).open_read(name()).is_err()), "still not durable");
+    vfs.sync_dir().unwrap();
+    assert_eq!((vfs.calls(), vfs.syncs()), (1, 1));
 }
