@@ -21,6 +21,8 @@
 //!
 //! May import: `types`, `std::arch`. Never: allocates on a hot path, reads past a slice, fails.
 #![allow(unsafe_code)]
+// Loops over registers are written with the register's number.
+#![allow(clippy::needless_range_loop)]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

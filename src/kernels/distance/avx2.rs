@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::LANES;
-use crate::kernels::vector::{avx2::*, padded};
+use crate::kernels::vector::avx2::*;
 
 /// Registers that hold the lanes.
 const REGISTERS: usize = LANES / 8;
@@ -24,95 +24,94 @@ fn reduce(mut lanes: [__m256; REGISTERS]) -> f32 {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_square_of_difference(lane: __m256, r: __m256, q: __m256) -> __m256 {
+fn square_of_difference(r: __m256, q: __m256) -> __m256 {
     let difference = _mm256_sub_ps(r, q);
-    _mm256_add_ps(lane, _mm256_mul_ps(difference, difference))
+    _mm256_mul_ps(difference, difference)
 }
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_product(lane: __m256, r: __m256, q: __m256) -> __m256 {
-    _mm256_add_ps(lane, _mm256_mul_ps(r, q))
+fn product(r: __m256, q: __m256) -> __m256 {
+    _mm256_mul_ps(r, q)
 }
 
-/// Sixteen accumulators and two loads do not fit sixteen registers, so the row is passed over twice, one half of
-/// the lanes each time: no cache line is read twice, and no element is widened twice.
-macro_rules! dot_norm {
-    ($row:expr, $query:expr, $load:ident) => {{
-        let mut dots = [_mm256_setzero_ps(); REGISTERS];
-        let mut norms = [_mm256_setzero_ps(); REGISTERS];
+#[inline]
+#[target_feature(enable = "avx2")]
+fn square(r: __m256, _: __m256) -> __m256 {
+    _mm256_mul_ps(r, r)
+}
+
+/// Adds to each of the `$lanes` the `$term` of the row's elements, for those registers of a group of 64 that are
+/// numbered `$registers`. Registers behind the row's end are left out: zeros would change no lane, as none is -0.
+macro_rules! add_terms {
+    (($row:ident, $load:ident, $load_rest:ident), $query:ident, $registers:expr, [$($lanes:ident += $term:ident),+]) => {
         let (row_groups, row_tail) = $row.as_chunks::<LANES>();
         let (query_groups, query_tail) = $query.as_chunks::<LANES>();
-        let tails = (padded::<_, LANES>(row_tail), padded::<_, LANES>(query_tail));
-        let tail = (!row_tail.is_empty()).then_some((&tails.0, &tails.1));
-        for half in [0, REGISTERS / 2] {
-            let mut dot = [_mm256_setzero_ps(); REGISTERS / 2];
-            let mut norm = [_mm256_setzero_ps(); REGISTERS / 2];
-            for (row, query) in row_groups.iter().zip(query_groups).chain(tail) {
-                let (row, query) = (&row.as_chunks::<8>().0[half..], &query.as_chunks::<8>().0[half..]);
-                for i in 0..REGISTERS / 2 {
-                    let r = $load(&row[i]);
-                    dot[i] = add_product(dot[i], r, load_f32(&query[i]));
-                    norm[i] = add_product(norm[i], r, r);
-                }
+        for (row, query) in row_groups.iter().zip(query_groups) {
+            let (row, query) = (row.as_chunks::<8>().0, query.as_chunks::<8>().0);
+            for i in $registers {
+                let (r, q) = ($load(&row[i]), load_f32(&query[i]));
+                $($lanes[i] = _mm256_add_ps($lanes[i], $term(r, q));)+
             }
-            dots[half..half + REGISTERS / 2].copy_from_slice(&dot);
-            norms[half..half + REGISTERS / 2].copy_from_slice(&norm);
         }
-        (reduce(dots), reduce(norms))
-    }};
-}
-
-/// A module with the three functions for one type of row.
-macro_rules! rows {
-    ($name:ident, $type:ty, $load:ident) => {
-        pub(in crate::kernels) mod $name {
-            use super::*;
-
-            /// The sum over one row of what `$add` adds.
-            macro_rules! sum {
-                ($row:expr, $query:expr, $add:ident) => {{
-                    let mut lanes = [_mm256_setzero_ps(); REGISTERS];
-                    let (row_groups, row_tail) = $row.as_chunks::<LANES>();
-                    let (query_groups, query_tail) = $query.as_chunks::<LANES>();
-                    for (row, query) in row_groups.iter().zip(query_groups) {
-                        let (row, query) = (row.as_chunks::<8>().0, query.as_chunks::<8>().0);
-                        for i in 0..REGISTERS {
-                            lanes[i] = $add(lanes[i], $load(&row[i]), load_f32(&query[i]));
-                        }
-                    }
-                    if !row_tail.is_empty() {
-                        let (row, query) = (padded::<_, LANES>(row_tail), padded::<_, LANES>(query_tail));
-                        let (row, query) = (row.as_chunks::<8>().0, query.as_chunks::<8>().0);
-                        for i in 0..REGISTERS {
-                            lanes[i] = $add(lanes[i], $load(&row[i]), load_f32(&query[i]));
-                        }
-                    }
-                    reduce(lanes)
-                }};
+        let (row, row_rest) = row_tail.as_chunks::<8>();
+        let (query, query_rest) = query_tail.as_chunks::<8>();
+        for i in $registers {
+            if i < row.len() && i < query.len() {
+                let (r, q) = ($load(&row[i]), load_f32(&query[i]));
+                $($lanes[i] = _mm256_add_ps($lanes[i], $term(r, q));)+
             }
-
-            #[target_feature(enable = "avx2,f16c")]
-            pub(in crate::kernels) fn l2(row: &[$type], query: &[f32]) -> f32 {
-                sum!(row, query, add_square_of_difference)
-            }
-
-            #[target_feature(enable = "avx2,f16c")]
-            pub(in crate::kernels) fn dot(row: &[$type], query: &[f32]) -> f32 {
-                sum!(row, query, add_product)
-            }
-
-            #[target_feature(enable = "avx2,f16c")]
-            pub(in crate::kernels) fn dot_norm(row: &[$type], query: &[f32]) -> (f32, f32) {
-                dot_norm!(row, query, $load)
+        }
+        if !row_rest.is_empty() {
+            // One more register, whose number is known late: all the others get zeros.
+            let (r, q) = ($load_rest(row_rest), load_f32_rest(query_rest));
+            for i in $registers {
+                let here = _mm256_castsi256_ps(_mm256_set1_epi32(-i32::from(i == row.len())));
+                $($lanes[i] = _mm256_add_ps($lanes[i], _mm256_and_ps(here, $term(r, q)));)+
             }
         }
     };
 }
 
-rows!(f32, f32, load_f32);
-rows!(f16, u16, load_f16);
-rows!(u8, u8, load_u8);
+/// A module with the three functions for one type of row.
+macro_rules! rows {
+    ($name:ident, $type:ty, $load:ident, $load_rest:ident) => {
+        pub(in crate::kernels) mod $name {
+            use super::*;
+
+            #[target_feature(enable = "avx2,f16c")]
+            pub(in crate::kernels) fn l2(row: &[$type], query: &[f32]) -> f32 {
+                let mut lanes = [_mm256_setzero_ps(); REGISTERS];
+                add_terms! { (row, $load, $load_rest), query, 0..REGISTERS, [lanes += square_of_difference] }
+                reduce(lanes)
+            }
+
+            #[target_feature(enable = "avx2,f16c")]
+            pub(in crate::kernels) fn dot(row: &[$type], query: &[f32]) -> f32 {
+                let mut lanes = [_mm256_setzero_ps(); REGISTERS];
+                add_terms! { (row, $load, $load_rest), query, 0..REGISTERS, [lanes += product] }
+                reduce(lanes)
+            }
+
+            /// Sixteen accumulators and two loads do not fit sixteen registers, so the row is passed over twice,
+            /// one half of the lanes each time: no element is loaded or widened twice.
+            #[target_feature(enable = "avx2,f16c")]
+            pub(in crate::kernels) fn dot_norm(row: &[$type], query: &[f32]) -> (f32, f32) {
+                let mut dot = [_mm256_setzero_ps(); REGISTERS];
+                let mut norm = dot;
+                add_terms! { (row, $load, $load_rest), query, 0..REGISTERS / 2, [dot += product, norm += square] }
+                add_terms! {
+                    (row, $load, $load_rest), query, REGISTERS / 2..REGISTERS, [dot += product, norm += square]
+                }
+                (reduce(dot), reduce(norm))
+            }
+        }
+    };
+}
+
+rows!(f32, f32, load_f32, load_f32_rest);
+rows!(f16, u16, load_f16, load_f16_rest);
+rows!(u8, u8, load_u8, load_u8_rest);
 
 #[target_feature(enable = "avx2,f16c")]
 pub(in crate::kernels) fn l2_block(rows: &[f32], query: &[f32], out: &mut [f32]) {

@@ -43,7 +43,9 @@ fn dot_rows<const N: usize>(rows: &[i8], query: &[i8]) -> [i32; N] {
         }
     }
     let mut out = [0; N];
-    out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum_i32(sum));
+    for r in 0..N {
+        out[r] = sum_i32(sums[r]);
+    }
     out
 }
 

@@ -17,8 +17,8 @@ use super::Kernels;
 pub(super) mod avx2;
 pub(super) mod scalar;
 
-/// How many rows ahead a gathered row is asked for: enough to cover the latency of DRAM.
-const GATHER_AHEAD: usize = 16;
+/// Rows that are gathered at once, while the next as many are on their way: enough to cover the latency of DRAM.
+const GATHER_ROWS: usize = 16;
 
 /// The bytes and planes of a code and of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,41 +43,67 @@ impl Shape {
     pub fn query_bytes(&self) -> usize {
         self.query_planes * self.plane_bytes
     }
-
-    #[inline]
-    fn check(&self, query: &[u8]) {
-        assert!((1..=4).contains(&self.code_planes));
-        assert!((1..=8).contains(&self.query_planes));
-        assert!((8..=8192).contains(&self.plane_bytes) && self.plane_bytes.is_multiple_of(8));
-        assert_eq!(query.len(), self.query_bytes());
-    }
 }
+
+/// Codes, shape, query and sums.
+type Estimate = unsafe fn(&[u8], Shape, &[u8], &mut [u32]);
+
+/// Codes, shape, query, positions and sums.
+type Gather = unsafe fn(&[u8], Shape, &[u8], &[u32], &mut [u32]);
 
 /// One instruction set's functions.
 pub(super) struct Table {
-    estimate: unsafe fn(&[u8], Shape, &[u8], &mut [u32]),
+    estimate: Estimate,
+    gather: Gather,
+    prepared_bytes: fn(Shape) -> usize,
+    prepare: unsafe fn(Shape, &mut [u8]),
 }
 
-pub(super) const SCALAR: Table = Table { estimate: scalar::estimate };
+pub(super) const SCALAR: Table = Table {
+    estimate: scalar::estimate,
+    gather: scalar::gather,
+    prepared_bytes: |shape| shape.query_bytes(),
+    prepare: |_, _| (),
+};
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX2: Table = Table { estimate: avx2::estimate };
+pub(super) const AVX2: Table = Table {
+    estimate: avx2::estimate,
+    gather: avx2::gather,
+    prepared_bytes: avx2::prepared_bytes,
+    prepare: avx2::prepare,
+};
 
 impl Kernels {
-    /// Writes the weighted Hamming distance of each row of `codes` to `query`: see the module.
+    /// Appends to a query's planes what this table's kernel is faster with (tables on AVX2, elsewhere nothing).
+    /// Worth its price, that of about 30 rows, for a query that meets more rows than that. The vector keeps its
+    /// capacity when it is cut back to `shape.query_bytes()` for the next query.
     ///
     /// # Panics
-    /// When a number of `shape` is out of its range, `query` is not `shape.query_bytes()` long or `codes` not
-    /// `out.len() * shape.row_bytes()`.
+    /// When a number of `shape` is out of its range, or `query` is not `shape.query_bytes()` long.
+    pub fn prepare_query(&self, shape: Shape, query: &mut Vec<u8>) {
+        assert_eq!(query.len(), shape.query_bytes());
+        self.check(shape, query);
+        query.resize((self.estimate.prepared_bytes)(shape), 0);
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.estimate.prepare)(shape, query) }
+    }
+
+    /// Writes the weighted Hamming distance of each row of `codes` to `query`: see the module. `query` holds the
+    /// planes, as they are or prepared by the same table ([`Kernels::prepare_query`]).
+    ///
+    /// # Panics
+    /// When a number of `shape` is out of its range, `query` has neither length or `codes` is not
+    /// `out.len() * shape.row_bytes()` long.
     #[inline]
     pub fn estimate(&self, codes: &[u8], shape: Shape, query: &[u8], out: &mut [u32]) {
-        shape.check(query);
+        self.check(shape, query);
         assert_eq!(codes.len(), out.len() * shape.row_bytes());
         // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
         unsafe { (self.estimate.estimate)(codes, shape, query, out) }
     }
 
     /// The same for the rows at `positions`, in any order: `out[i]` is that of row `positions[i]`. The cache lines
-    /// of later rows are asked for while earlier ones are counted.
+    /// of the next [`GATHER_ROWS`] rows are asked for before each such group is counted.
     ///
     /// # Panics
     /// As [`Kernels::estimate`], when `positions` and `out` differ in length, or a position is past `codes`.
@@ -89,22 +115,28 @@ impl Kernels {
         positions: &[u32],
         out: &mut [u32],
     ) {
-        shape.check(query);
+        self.check(shape, query);
         assert_eq!(positions.len(), out.len());
         let row_bytes = shape.row_bytes();
-        let row = |position: u32| &codes[position as usize * row_bytes..][..row_bytes];
-        let ask = |position: u32| {
-            let start = codes.as_ptr().wrapping_add(position as usize * row_bytes);
+        let ask = |position: &u32| {
+            let start = codes.as_ptr().wrapping_add(*position as usize * row_bytes);
             (0..row_bytes).step_by(64).for_each(|offset| prefetch_line(start.wrapping_add(offset)));
         };
-        positions.iter().take(GATHER_AHEAD).for_each(|&position| ask(position));
-        for (i, (&position, out)) in positions.iter().zip(out.iter_mut()).enumerate() {
-            if let Some(&later) = positions.get(i + GATHER_AHEAD) {
-                ask(later);
-            }
+        positions.iter().take(GATHER_ROWS).for_each(ask);
+        for (i, (group, out)) in positions.chunks(GATHER_ROWS).zip(out.chunks_mut(GATHER_ROWS)).enumerate() {
+            positions.iter().skip((i + 1) * GATHER_ROWS).take(GATHER_ROWS).for_each(ask);
             // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
-            unsafe { (self.estimate.estimate)(row(position), shape, query, std::slice::from_mut(out)) }
+            unsafe { (self.estimate.gather)(codes, shape, query, group, out) }
         }
+    }
+
+    #[inline]
+    fn check(&self, shape: Shape, query: &[u8]) {
+        assert!((1..=4).contains(&shape.code_planes));
+        assert!((1..=8).contains(&shape.query_planes));
+        assert!((8..=8192).contains(&shape.plane_bytes) && shape.plane_bytes.is_multiple_of(8));
+        let length = query.len();
+        assert!(length == shape.query_bytes() || length == (self.estimate.prepared_bytes)(shape));
     }
 }
 
@@ -124,6 +156,14 @@ mod tests {
             }
         }
         sum
+    }
+
+    /// The query's planes as they are, and prepared.
+    fn both_forms(kernels: &Kernels, shape: Shape, planes: &[u8]) -> [Vec<u8>; 2] {
+        let mut prepared = planes.to_vec();
+        kernels.prepare_query(shape, &mut prepared);
+        assert_eq!(&prepared[..planes.len()], planes);
+        [planes.to_vec(), prepared]
     }
 
     fn shapes() -> Vec<Shape> {
@@ -150,9 +190,11 @@ mod tests {
             let expected: Vec<u32> =
                 codes.chunks_exact(shape.row_bytes()).map(|code| naive(code, shape, query)).collect();
             for kernels in Kernels::available() {
-                let mut out = vec![u32::MAX; rows];
-                kernels.estimate(codes, shape, query, &mut out);
-                assert_eq!(out, expected, "{} {shape:?}", kernels.name);
+                for query in both_forms(kernels, shape, query) {
+                    let mut out = vec![u32::MAX; rows];
+                    kernels.estimate(codes, shape, &query, &mut out);
+                    assert_eq!(out, expected, "{} {shape:?}", kernels.name);
+                }
             }
         }
     }
@@ -170,9 +212,11 @@ mod tests {
                 let expected: Vec<u32> =
                     codes.chunks_exact(128).map(|code| naive(code, shape, &query)).collect();
                 for kernels in Kernels::available() {
-                    let mut out = vec![u32::MAX; rows];
-                    kernels.estimate(codes, shape, &query, &mut out);
-                    assert_eq!(out, expected, "{} {rows} rows", kernels.name);
+                    for query in both_forms(kernels, shape, &query) {
+                        let mut out = vec![u32::MAX; rows];
+                        kernels.estimate(codes, shape, &query, &mut out);
+                        assert_eq!(out, expected, "{} {rows} rows", kernels.name);
+                    }
                 }
             }
         }
@@ -226,9 +270,12 @@ mod tests {
             let query = Guarded::new(&rng.bytes(shape.query_bytes()));
             let mut out = Guarded::new(&vec![0u32; rows]);
             for kernels in Kernels::available() {
-                kernels.estimate(codes.slice(), shape, query.slice(), out.slice_mut());
                 let positions: Vec<u32> = (0..rows as u32).rev().collect();
-                kernels.estimate_gather(codes.slice(), shape, query.slice(), &positions, out.slice_mut());
+                for query in both_forms(kernels, shape, query.slice()) {
+                    let query = Guarded::new(&query);
+                    kernels.estimate(codes.slice(), shape, query.slice(), out.slice_mut());
+                    kernels.estimate_gather(codes.slice(), shape, query.slice(), &positions, out.slice_mut());
+                }
             }
         }
     }

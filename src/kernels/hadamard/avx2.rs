@@ -21,7 +21,9 @@ pub(in crate::kernels) fn hadamard(values: &mut [f32]) {
         return scalar::hadamard(values);
     }
     for block in values.chunks_mut(BLOCK) {
-        block.as_chunks_mut::<GROUP>().0.iter_mut().for_each(|group| first_stages(group));
+        for group in block.as_chunks_mut::<GROUP>().0 {
+            first_stages(group);
+        }
         later_stages(block, GROUP);
     }
     if values.len() > BLOCK {
@@ -34,13 +36,18 @@ pub(in crate::kernels) fn hadamard(values: &mut [f32]) {
 #[target_feature(enable = "avx2,fma")]
 fn first_stages(group: &mut [f32; GROUP]) {
     let (group, _) = group.as_chunks_mut::<8>();
-    let mut x: [__m256; 8] = std::array::from_fn(|i| within(load_f32(&group[i])));
-    for h in [1, 2, 4] {
-        for i in (0..8).filter(|i| i & h == 0) {
-            (x[i], x[i + h]) = (_mm256_add_ps(x[i], x[i + h]), _mm256_sub_ps(x[i], x[i + h]));
-        }
+    let mut x = [_mm256_setzero_ps(); 8];
+    for i in 0..8 {
+        x[i] = within(load_f32(&group[i]));
     }
-    group.iter_mut().zip(x).for_each(|(to, x)| store_f32(to, x));
+    for (low, high) in
+        [(0, 1), (2, 3), (4, 5), (6, 7), (0, 2), (1, 3), (4, 6), (5, 7), (0, 4), (1, 5), (2, 6), (3, 7)]
+    {
+        (x[low], x[high]) = (_mm256_add_ps(x[low], x[high]), _mm256_sub_ps(x[low], x[high]));
+    }
+    for i in 0..8 {
+        store_f32(&mut group[i], x[i]);
+    }
 }
 
 /// The stages `h` = 1, 2 and 4, inside one register: each lane's partner, plus the lane with the sign of its place.

@@ -2,14 +2,21 @@
 
 use std::arch::x86_64::*;
 
-use crate::kernels::vector::{avx2::*, padded};
+use super::scalar;
+use crate::kernels::vector::avx2::*;
+
+/// The bits set in each value of a nibble.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn nibble_counts() -> __m256i {
+    _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4))
+}
 
 /// The number of bits set in each byte.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(in crate::kernels) fn popcount_bytes(value: __m256i) -> __m256i {
-    let counts = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4));
-    let nibble = _mm256_set1_epi8(15);
+fn popcount_bytes(value: __m256i) -> __m256i {
+    let (counts, nibble) = (nibble_counts(), _mm256_set1_epi8(15));
     let low = _mm256_shuffle_epi8(counts, _mm256_and_si256(value, nibble));
     let high = _mm256_shuffle_epi8(counts, _mm256_and_si256(_mm256_srli_epi16::<4>(value), nibble));
     _mm256_add_epi8(low, high)
@@ -28,10 +35,5 @@ pub(in crate::kernels) fn hamming(a: &[u8], b: &[u8]) -> u64 {
         }
         sum = _mm256_add_epi64(sum, _mm256_sad_epu8(bytes, _mm256_setzero_si256()));
     }
-    let (a_words, a_tail) = a_tail.as_chunks::<8>();
-    let (b_words, b_tail) = b_tail.as_chunks::<8>();
-    let count =
-        |a: [u8; 8], b: [u8; 8]| u64::from((u64::from_le_bytes(a) ^ u64::from_le_bytes(b)).count_ones());
-    let words: u64 = a_words.iter().zip(b_words).map(|(&a, &b)| count(a, b)).sum();
-    sum_u64(sum) + words + count(padded(a_tail), padded(b_tail))
+    sum_u64(sum) + scalar::hamming(a_tail, b_tail)
 }

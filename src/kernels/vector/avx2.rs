@@ -4,6 +4,8 @@
 
 use std::arch::x86_64::*;
 
+use super::padded;
+
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(in crate::kernels) fn load_bytes(bytes: &[u8; 32]) -> __m256i {
@@ -11,11 +13,39 @@ pub(in crate::kernels) fn load_bytes(bytes: &[u8; 32]) -> __m256i {
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
 }
 
+/// Fewer than four 64-bit words, and zeros.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn load_words(words: &[u8]) -> __m256i {
+    let count = _mm256_set1_epi64x((words.len() / 8) as i64);
+    let mask = _mm256_cmpgt_epi64(count, _mm256_setr_epi64x(0, 1, 2, 3));
+    // SAFETY: the words under the mask are those of the slice; others are not accessed.
+    unsafe { _mm256_maskload_epi64(words.as_ptr().cast(), mask) }
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(in crate::kernels) fn load_i8(bytes: &[i8; 32]) -> __m256i {
     // SAFETY: the reference is to 32 readable bytes; the load asks for no alignment.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+}
+
+/// Stores to exactly 32 bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn store_bytes(bytes: &mut [u8], value: __m256i) {
+    assert!(bytes.len() == 32);
+    // SAFETY: the slice is of 32 writable bytes; the store asks for no alignment.
+    unsafe { _mm256_storeu_si256(bytes.as_mut_ptr().cast(), value) }
+}
+
+/// Stores to exactly 8 lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn store_u32(lanes: &mut [u32], value: __m256i) {
+    assert!(lanes.len() == 8);
+    // SAFETY: the slice is of 8 writable u32; the store asks for no alignment.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), value) }
 }
 
 #[inline]
@@ -54,6 +84,30 @@ pub(in crate::kernels) fn store_f16(lanes: &mut [u16; 8], value: __m256) {
 #[target_feature(enable = "avx2")]
 pub(in crate::kernels) fn load_u8(lanes: &[u8; 8]) -> __m256 {
     _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_cvtsi64_si128(i64::from_le_bytes(*lanes))))
+}
+
+/// Fewer than eight floats, and zeros.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn load_f32_rest(lanes: &[f32]) -> __m256 {
+    let count = _mm256_set1_epi32(lanes.len() as i32);
+    let mask = _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    // SAFETY: the lanes under the mask are those of the slice; others are not accessed.
+    unsafe { _mm256_maskload_ps(lanes.as_ptr(), mask) }
+}
+
+/// Fewer than eight f16 bit patterns, and zeros, widened.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(in crate::kernels) fn load_f16_rest(lanes: &[u16]) -> __m256 {
+    load_f16(&padded(lanes))
+}
+
+/// Fewer than eight bytes, and zeros, widened.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn load_u8_rest(lanes: &[u8]) -> __m256 {
+    load_u8(&padded(lanes))
 }
 
 /// The sum of four 64-bit lanes.
