@@ -14,12 +14,19 @@
 )]
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
+pub mod build;
 pub mod cluster;
+pub mod database;
 pub mod format;
+pub mod index;
 pub mod input;
 pub mod kernels;
 pub mod memory;
 pub mod pool;
+pub mod quantize;
+pub mod search;
 pub mod stats;
+pub mod store;
+pub mod topk;
 pub mod types;
 pub mod vfs;

@@ -13,6 +13,7 @@
 mod assign;
 mod balance;
 mod capacity;
+mod hierarchy;
 mod kmeans;
 mod numbers;
 mod random;
@@ -21,6 +22,8 @@ mod seeding;
 #[cfg(test)]
 mod testing;
 
+pub use crate::kernels::gemm::inner_products;
 pub use assign::{assign, assign_few, Centroids, NO_CENTROID};
 pub use balance::{split_into_leaves, LeafParams, Leaves};
+pub use hierarchy::{sample_rows, CellTree};
 pub use kmeans::{kmeans, KmeansParams};

@@ -33,6 +33,7 @@ pub mod estimate;
 pub mod gemm;
 pub mod hadamard;
 pub mod hamming;
+pub mod levels;
 mod prefetch;
 mod vector;
 
@@ -46,6 +47,7 @@ pub struct Kernels {
     hamming: hamming::Table,
     estimate: estimate::Table,
     dot_i8: dot_i8::Table,
+    levels: levels::Table,
     distance: distance::Table,
     convert: convert::Table,
     hadamard: hadamard::Table,
@@ -56,6 +58,7 @@ static SCALAR: Kernels = Kernels {
     hamming: hamming::SCALAR,
     estimate: estimate::SCALAR,
     dot_i8: dot_i8::SCALAR,
+    levels: levels::SCALAR,
     distance: distance::SCALAR,
     convert: convert::SCALAR,
     hadamard: hadamard::SCALAR,
@@ -67,6 +70,7 @@ static AVX2: Kernels = Kernels {
     hamming: hamming::AVX2,
     estimate: estimate::AVX2,
     dot_i8: dot_i8::AVX2,
+    levels: levels::AVX2,
     distance: distance::AVX2,
     convert: convert::AVX2,
     hadamard: hadamard::AVX2,

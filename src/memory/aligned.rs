@@ -60,6 +60,22 @@ impl AlignedBytes {
         }
     }
 
+    /// A buffer of no bytes; allocates nothing.
+    pub fn empty() -> Self {
+        AlignedBytes { start: NonNull::<CacheLine>::dangling().cast(), len: 0 }
+    }
+
+    /// Makes the buffer at least `len` bytes long. What it held is lost if it grows.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; the buffer is then as before.
+    pub fn grow(&mut self, len: usize) -> Result<()> {
+        if len > self.len {
+            *self = Self::zeroed(len)?;
+        }
+        Ok(())
+    }
+
     /// The bytes as numbers in native order: as many as fit. Bytes that make no whole `T` at the end
     /// are left out.
     pub fn as_slice<T: Pod>(&self) -> &[T] {

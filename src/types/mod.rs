@@ -5,6 +5,7 @@
 pub mod error;
 pub mod metric;
 pub mod params;
+pub mod rng;
 
 pub use error::{Error, Result, Status};
 pub use metric::{ElementType, Metric};

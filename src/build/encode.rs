@@ -1,0 +1,236 @@
+//! Pass 2: cell by cell, rows to leaves, codes and stored vectors.
+//!
+//! In: the rows of each cell. A thread loads a cell, divides it into leaves, encodes its rows in leaf order and finds
+//! what of it belongs to the true neighbours of the held-out rows, while it is in cache. Outputs are taken in the order of
+//! cells: vectors are appended to the file, the rest fills arrays that stay in memory.
+
+use crate::build::layout::BuildLayout;
+use crate::build::partition::Partition;
+use crate::build::rows::Loader;
+use crate::build::truth::{Truth, TruthPart};
+use crate::build::Work;
+use crate::cluster::{self, LeafParams};
+use crate::input::Rows;
+use crate::memory::AlignedBytes;
+use crate::quantize::encode::{Encoder, Factors};
+use crate::quantize::rotation::Rotation;
+use crate::store::vectors::row_stride;
+use crate::types::Result;
+
+/// A leaf as pass 2 makes it.
+pub struct Leaf {
+    /// Rows.
+    pub rows: u32,
+    /// Mean of its rows but the held-out ones, rotated.
+    pub centroid: Vec<f32>,
+    /// Mean squared length of the same rows.
+    pub mean_norm_sq: f64,
+}
+
+/// What pass 2 leaves behind, in the order of positions.
+pub struct Encoded {
+    /// Codes.
+    pub codes: AlignedBytes,
+    /// [`Factors`] records.
+    pub factors: AlignedBytes,
+    /// Source row of each position.
+    pub source_rows: Vec<u32>,
+    /// Leaves, in order.
+    pub leaves: Vec<Leaf>,
+    /// Leaves of each cell.
+    pub cell_leaves: Vec<u32>,
+    /// Mean error width of the codes.
+    pub error_width: f32,
+}
+
+/// The transform, decided before pass 2.
+pub struct Transform<'a> {
+    /// The rotation.
+    pub rotation: &'a Rotation,
+    /// The rotated vector that queries are shifted by.
+    pub mean: &'a [f32],
+    /// The rotated centres of the codes, one after the other.
+    pub centres: &'a [f32],
+    /// The centre of each cell.
+    pub cell_centres: &'a [u32],
+}
+
+/// One cell, done.
+struct Part {
+    vectors: AlignedBytes,
+    codes: Vec<u8>,
+    factors: Vec<Factors>,
+    order: Vec<u32>,
+    leaves: Vec<Leaf>,
+    truth: TruthPart,
+    width: f64,
+}
+
+/// A run of rows that one thread takes: a whole cell, or of a flat segment a block.
+struct Piece {
+    cell: usize,
+    start: usize,
+    end: usize,
+}
+
+/// Runs pass 2. Vectors go to `append`, in order.
+///
+/// # Errors
+/// What reading and appending give, `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`.
+pub fn encode(
+    work: &Work<'_>,
+    layout: &BuildLayout,
+    source: &dyn Rows,
+    partition: &Partition,
+    transform: &Transform<'_>,
+    truth: &mut Truth,
+    append: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<Encoded> {
+    let rows = layout.rows as usize;
+    let row_bytes = layout.shape.row_bytes();
+    let mut encoded = Encoded {
+        codes: AlignedBytes::zeroed(rows * row_bytes)?,
+        factors: AlignedBytes::zeroed(rows * std::mem::size_of::<Factors>())?,
+        source_rows: crate::memory::try_with_capacity(rows)?,
+        leaves: Vec::new(),
+        cell_leaves: Vec::with_capacity(partition.ends.len()),
+        error_width: 0.0,
+    };
+    let pieces = pieces(layout, partition);
+    let mut width = 0.0;
+    // Two pieces a thread keep all busy while the outputs of a wave stay bounded.
+    for wave in pieces.chunks(work.pool.threads() * 2) {
+        work.progress("encode", encoded.source_rows.len() as u64, rows as u64)?;
+        let held = &*truth;
+        let parts = work.pool.map_ordered(wave.len(), work.pool.threads(), |nth| {
+            work.stop.check()?;
+            encode_piece(work, layout, source, partition, transform, held, &wave[nth])
+        })?;
+        for (piece, part) in wave.iter().zip(parts) {
+            let first = encoded.source_rows.len();
+            append(&part.vectors)?;
+            encoded.codes[first * row_bytes..][..part.codes.len()].copy_from_slice(&part.codes);
+            encoded.factors.as_mut_slice::<Factors>()[first..][..part.factors.len()]
+                .copy_from_slice(&part.factors);
+            encoded.source_rows.extend_from_slice(&part.order);
+            width += part.width;
+            truth.merge(part.truth);
+            if layout.flat {
+                continue;
+            }
+            debug_assert_eq!(piece.cell, encoded.cell_leaves.len());
+            encoded.cell_leaves.push(part.leaves.len() as u32);
+            encoded.leaves.extend(part.leaves);
+        }
+    }
+    encoded.error_width = (width / rows.max(1) as f64) as f32;
+    work.progress("encode", rows as u64, rows as u64)?;
+    Ok(encoded)
+}
+
+fn pieces(layout: &BuildLayout, partition: &Partition) -> Vec<Piece> {
+    if layout.flat {
+        let rows = partition.order.len();
+        let blocks = (0..rows).step_by(layout.block_rows);
+        return blocks
+            .map(|start| Piece { cell: 0, start, end: (start + layout.block_rows).min(rows) })
+            .collect();
+    }
+    let mut start = 0;
+    let mut pieces = Vec::with_capacity(partition.ends.len());
+    for (cell, end) in partition.ends.iter().enumerate() {
+        pieces.push(Piece { cell, start, end: *end });
+        start = *end;
+    }
+    pieces
+}
+
+fn encode_piece(
+    work: &Work<'_>,
+    layout: &BuildLayout,
+    source: &dyn Rows,
+    partition: &Partition,
+    transform: &Transform<'_>,
+    truth: &Truth,
+    piece: &Piece,
+) -> Result<Part> {
+    let numbers: Vec<u64> =
+        partition.order[piece.start..piece.end].iter().map(|row| u64::from(*row)).collect();
+    let mut loader = Loader::new(work.kernels, source, work.metric, numbers.len())?;
+    loader.gather(&numbers)?;
+    let (order, ends) = if layout.flat {
+        ((0..numbers.len() as u32).collect(), vec![numbers.len() as u32])
+    } else {
+        let params = LeafParams {
+            leaf_target: layout.leaf_rows,
+            leaf_max: 0,
+            seed: work.seed ^ numbers[0],
+            spherical: false,
+        };
+        let leaves = cluster::split_into_leaves(loader.rows(), layout.dim, &params);
+        (leaves.order, leaves.ends)
+    };
+    let truth_part = truth.part(loader.rows(), &numbers);
+    let mut part = Part {
+        vectors: AlignedBytes::zeroed(numbers.len() * row_stride(layout.dim * layout.element.bytes()))?,
+        codes: vec![0; numbers.len() * layout.shape.row_bytes()],
+        factors: Vec::with_capacity(numbers.len()),
+        order: order.iter().map(|nth| numbers[*nth as usize] as u32).collect(),
+        leaves: Vec::with_capacity(ends.len()),
+        truth: truth_part,
+        width: 0.0,
+    };
+    let stride = row_stride(layout.dim * layout.element.bytes());
+    for (slot, nth) in part.vectors.chunks_exact_mut(stride).zip(&order) {
+        let raw = loader.raw_row(*nth as usize);
+        slot[..raw.len()].copy_from_slice(raw);
+    }
+    encode_rows(work, layout, transform, &loader, truth, piece.cell, &order, &ends, &mut part);
+    Ok(part)
+}
+
+/// Codes, factors and leaf means, in leaf order.
+fn encode_rows(
+    work: &Work<'_>,
+    layout: &BuildLayout,
+    transform: &Transform<'_>,
+    loader: &Loader<'_>,
+    truth: &Truth,
+    cell: usize,
+    order: &[u32],
+    ends: &[u32],
+    part: &mut Part,
+) {
+    let (dim, padded) = (layout.dim, layout.shape.padded);
+    let centre = &transform.centres[transform.cell_centres[cell] as usize * padded..][..padded];
+    let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, transform.mean);
+    let mut rotated = vec![0.0f32; padded];
+    let mut codes = part.codes.chunks_exact_mut(layout.shape.row_bytes());
+    let floats = loader.rows();
+    let mut start = 0;
+    for end in ends {
+        let members = &order[start as usize..*end as usize];
+        let mut sums = vec![0.0f64; padded];
+        let (mut counted, mut norm_sq) = (0u32, 0.0);
+        // A leaf of held-out rows alone has no other rows to take a mean of.
+        let all_held = part.order[start as usize..*end as usize].iter().all(|row| truth.is_held_out(*row));
+        for (nth, member) in members.iter().enumerate() {
+            transform.rotation.apply(work.kernels, &floats[*member as usize * dim..][..dim], &mut rotated);
+            if let Some(code) = codes.next() {
+                let (factors, width) = encoder.encode(&rotated, centre, code);
+                part.factors.push(factors);
+                part.width += f64::from(width);
+            }
+            let source_row = part.order[start as usize + nth];
+            if all_held || !truth.is_held_out(source_row) {
+                sums.iter_mut().zip(&rotated).for_each(|(sum, x)| *sum += f64::from(*x));
+                norm_sq += f64::from(work.kernels.dot_f32(&rotated, &rotated));
+                counted += 1;
+            }
+        }
+        let centroid = sums.iter().map(|sum| (sum / f64::from(counted.max(1))) as f32).collect();
+        let mean_norm_sq = norm_sq / f64::from(counted.max(1));
+        part.leaves.push(Leaf { rows: members.len() as u32, centroid, mean_norm_sq });
+        start = *end;
+    }
+}

@@ -1,0 +1,152 @@
+//! The sizes that a build decides before it reads a row: leaves, cells, samples, and the memory they take.
+//!
+//! `estimate` and the build itself use the same formulas, and a test holds them against what a build took.
+
+use crate::index::tree::{Node, NodeFactors};
+use crate::quantize::encode::{CodeShape, Factors};
+use crate::quantize::rotation::PAD;
+use crate::store::vectors::row_stride;
+use crate::types::params::{BuildParams, DIM_MAX, SEGMENT_ROWS_MAX};
+use crate::types::{ElementType, Error, Result};
+
+/// Segments of at most so many rows are flat unless leaves were asked for: a scan of all codes is as fast as a descent.
+const FLAT_ROWS_MAX: u64 = 4_096;
+/// Rows of a leaf where the caller does not say; see `docs/experiments.md`.
+const LEAF_ROWS: u32 = 48;
+/// Leaves of a cell, the node above the leaves.
+const CELL_LEAVES: u64 = 32;
+/// Rows that train one cell.
+const SAMPLE_A_CELL: u64 = 48;
+/// Rows that are assigned together.
+const BLOCK_ROWS_MAX: usize = 8_192;
+/// Bytes of floats that are assigned together.
+const BLOCK_BYTES_MAX: usize = 32 << 20;
+/// Held-out rows that measure recall.
+const HELD_OUT: u64 = 400;
+
+/// What a build of one segment will do.
+#[derive(Clone, Debug)]
+pub struct BuildLayout {
+    /// Rows of the segment.
+    pub rows: u64,
+    /// Dimensions.
+    pub dim: usize,
+    /// Type of the stored elements.
+    pub element: ElementType,
+    /// Sizes of a code.
+    pub shape: CodeShape,
+    /// No tree.
+    pub flat: bool,
+    /// Rows aimed at in a leaf.
+    pub leaf_rows: usize,
+    /// Most rows of a leaf.
+    pub leaf_rows_max: usize,
+    /// Cells aimed at.
+    pub cells: usize,
+    /// Cells with more rows are divided again before their leaves are made.
+    pub cell_rows_max: usize,
+    /// Most children of an inner node above the cells; 0: chosen.
+    pub fanout: usize,
+    /// Rows that train the cells.
+    pub sample_rows: usize,
+    /// Rows that are loaded and assigned together.
+    pub block_rows: usize,
+    /// Held-out rows that measure recall.
+    pub held_out: usize,
+}
+
+impl BuildLayout {
+    /// Decides the sizes for `rows` rows.
+    ///
+    /// # Errors
+    /// `VDB_INVALID_ARGUMENT` for sizes out of range.
+    pub fn new(rows: u64, dim: usize, element: ElementType, params: &BuildParams) -> Result<Self> {
+        if !(1..=DIM_MAX).contains(&dim) {
+            return Err(Error::invalid(format!("dim is {dim}; it must be 1 to {DIM_MAX}")));
+        }
+        if rows > SEGMENT_ROWS_MAX {
+            return Err(Error::invalid(format!(
+                "a segment of {rows} rows is too large; set segment_rows to at most {SEGMENT_ROWS_MAX}"
+            )));
+        }
+        if !matches!(params.code_bits, 0 | 1 | 2 | 4) {
+            return Err(Error::invalid(format!("code_bits is {}; it must be 1, 2 or 4", params.code_bits)));
+        }
+        if params.leaf_rows > 65_536 || params.fanout == 1 || params.fanout > 65_536 {
+            return Err(Error::invalid("leaf_rows must be at most 65536, and fanout 0 or 2 to 65536"));
+        }
+        let bits =
+            if params.code_bits == 0 { CodeShape::default_bits(dim) } else { params.code_bits as usize };
+        let shape = CodeShape { padded: dim.div_ceil(PAD) * PAD, bits };
+        let leaf_rows = if params.leaf_rows == 0 { LEAF_ROWS } else { params.leaf_rows };
+        let flat =
+            params.flat || (rows <= FLAT_ROWS_MAX && params.leaf_rows == 0) || rows <= u64::from(leaf_rows);
+        let cell_rows = u64::from(leaf_rows) * CELL_LEAVES;
+        let cells = if flat { 1 } else { rows.div_ceil(cell_rows).max(1) };
+        let block_rows = (BLOCK_BYTES_MAX / (4 * dim)).clamp(64, BLOCK_ROWS_MAX).min(rows.max(1) as usize);
+        Ok(BuildLayout {
+            rows,
+            dim,
+            element,
+            shape,
+            flat,
+            leaf_rows: leaf_rows as usize,
+            leaf_rows_max: 2 * leaf_rows as usize,
+            cells: cells as usize,
+            cell_rows_max: (4 * cell_rows) as usize,
+            fanout: params.fanout as usize,
+            sample_rows: rows.min((cells * SAMPLE_A_CELL).max(4_096)) as usize,
+            block_rows,
+            held_out: if rows < 64 { 0 } else { HELD_OUT.min(rows / 8) as usize },
+        })
+    }
+
+    /// Leaves to be expected, from above.
+    pub fn leaves_at_most(&self) -> u64 {
+        if self.flat {
+            1
+        } else {
+            (self.rows * 3 / 2).div_ceil(self.leaf_rows as u64).max(1)
+        }
+    }
+
+    /// Bytes of codes, factors and ids, which stay in memory while a segment is built and while it is searched.
+    pub fn row_memory_bytes(&self) -> u64 {
+        let id_bytes = 8 + 4;
+        self.rows * (self.shape.row_bytes() + std::mem::size_of::<Factors>() + id_bytes) as u64
+    }
+
+    /// Bytes of a node in memory while it is searched.
+    pub fn node_bytes(&self) -> u64 {
+        let records = std::mem::size_of::<Node>() + std::mem::size_of::<NodeFactors>();
+        (self.shape.padded + self.shape.row_bytes() + records + 4) as u64
+    }
+
+    /// Bytes of one group of rows that a thread works on in the second pass.
+    pub fn cell_memory_bytes(&self) -> u64 {
+        let row = self.dim * (self.element.bytes() + 8) + self.shape.padded * 4 + 64;
+        (self.cell_rows_max.min(self.rows.max(1) as usize) * row) as u64
+    }
+
+    /// The least memory that the build works with, on `threads` threads.
+    pub fn least_bytes(&self, threads: usize) -> u64 {
+        let sample = (self.sample_rows * self.dim * 4 * 2) as u64;
+        let block = (self.block_rows * self.dim * (4 + self.element.bytes())) as u64;
+        let order = self.rows * 12;
+        let nodes = self.leaves_at_most() * (self.shape.padded as u64 * 4 + self.node_bytes());
+        let second_pass = self.row_memory_bytes() + nodes + self.cell_memory_bytes() * threads as u64;
+        order + (sample + block).max(second_pass) + (8 << 20)
+    }
+
+    /// Bytes of the finished segment on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        let vectors = self.rows * row_stride(self.dim * self.element.bytes()) as u64;
+        let nodes = self.leaves_at_most() * (self.node_bytes() + self.shape.padded as u64 * 4);
+        vectors + self.row_memory_bytes() + nodes + (1 << 16)
+    }
+
+    /// Bytes in memory after an open: tree, codes, ids.
+    pub fn open_bytes(&self) -> u64 {
+        self.row_memory_bytes() + self.leaves_at_most() * self.node_bytes() + (1 << 20)
+    }
+}

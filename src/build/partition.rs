@@ -1,0 +1,287 @@
+//! Pass 1: every row to its cell.
+//!
+//! Cells are trained on a sample; then all rows stream by in blocks, each is assigned to its cell, and the cells' sums
+//! are kept, so that centroids are exact means. Cells that came out far too large are divided again. Out: for each cell
+//! its rows, ascending, and the levels of nodes above the cells.
+
+use crate::build::layout::BuildLayout;
+use crate::build::Work;
+use crate::cluster::{self, CellTree, KmeansParams};
+use crate::input::Rows;
+use crate::memory::AlignedVec;
+use crate::types::Result;
+
+/// One inner node above the leaves.
+pub struct UpperNode {
+    /// Index of its first child in the level below.
+    pub first_child: u32,
+    /// Children in the level below; 0 on the level of the cells.
+    pub child_count: u32,
+    /// Mean of the rows below, in the source's dimensions.
+    pub centroid: Vec<f32>,
+}
+
+/// The outcome of pass 1.
+pub struct Partition {
+    /// Levels from the root's children down to the cells. Empty for a flat segment.
+    pub levels: Vec<Vec<UpperNode>>,
+    /// Rows ordered by cell, ascending in each.
+    pub order: Vec<u32>,
+    /// Where each cell ends in `order`.
+    pub ends: Vec<usize>,
+    /// Mean of all rows.
+    pub mean: Vec<f32>,
+}
+
+impl Partition {
+    /// The rows of a cell.
+    pub fn cell(&self, cell: usize) -> &[u32] {
+        let start = if cell == 0 { 0 } else { self.ends[cell - 1] };
+        &self.order[start..self.ends[cell]]
+    }
+}
+
+/// Runs pass 1. `held_out` rows, ascending, belong to cells but move no centroid.
+///
+/// # Errors
+/// What reading rows gives, `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`.
+pub fn partition(
+    work: &Work<'_>,
+    layout: &BuildLayout,
+    source: &dyn Rows,
+    held_out: &[u64],
+) -> Result<Partition> {
+    let rows = layout.rows as usize;
+    let tree = if layout.flat { None } else { Some(train(work, layout, source)?) };
+    let cells = tree.as_ref().map_or(1, CellTree::cell_count);
+    let mut owners = crate::memory::try_vec(rows, 0u32)?;
+    let mut sums = Sums::new(cells, layout.dim)?;
+    let mut block = AlignedVec::<f32>::zeroed(layout.block_rows * layout.dim)?;
+    let mut first = 0;
+    while first < rows {
+        work.progress("assign", first as u64, rows as u64)?;
+        let count = layout.block_rows.min(rows - first);
+        work.load_block(source, first as u64, &mut block, count)?;
+        let floats = &block[..count * layout.dim];
+        if let Some(tree) = &tree {
+            tree.assign(floats, work.pool, &mut owners[first..first + count]);
+        }
+        sums.add(floats, first as u64, &owners[first..first + count], held_out);
+        first += count;
+    }
+    let mut partition = group(&owners, cells, &sums, tree.as_ref())?;
+    drop(owners);
+    if tree.is_some() {
+        divide_large_cells(work, layout, source, held_out, &mut partition)?;
+        drop_empty(&mut partition);
+    }
+    Ok(partition)
+}
+
+fn train(work: &Work<'_>, layout: &BuildLayout, source: &dyn Rows) -> Result<CellTree> {
+    work.progress("train", 0, 1)?;
+    let numbers = cluster::sample_rows(layout.rows, layout.sample_rows, work.seed);
+    let mut sample = crate::memory::try_vec(numbers.len() * layout.dim, 0f32)?;
+    work.gather_block(source, &numbers, &mut sample)?;
+    let tree = CellTree::train(&sample, layout.dim, layout.cells, layout.fanout, work.seed, work.pool);
+    work.progress("train", 1, 1)?;
+    Ok(tree)
+}
+
+/// Sums of the rows of each cell, in double precision, added in the order of rows.
+struct Sums {
+    dim: usize,
+    sums: Vec<f64>,
+    counts: Vec<u64>,
+}
+
+impl Sums {
+    fn new(cells: usize, dim: usize) -> Result<Self> {
+        Ok(Sums { dim, sums: crate::memory::try_vec(cells * dim, 0.0)?, counts: vec![0; cells] })
+    }
+
+    fn add(&mut self, rows: &[f32], first: u64, owners: &[u32], held_out: &[u64]) {
+        for ((nth, row), owner) in rows.chunks_exact(self.dim).enumerate().zip(owners) {
+            if held_out.binary_search(&(first + nth as u64)).is_ok() {
+                continue;
+            }
+            let sums = &mut self.sums[*owner as usize * self.dim..][..self.dim];
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            self.counts[*owner as usize] += 1;
+        }
+    }
+
+    /// The mean of the cells in `range`; zeros if they hold nothing.
+    fn mean(&self, range: std::ops::Range<usize>) -> Vec<f32> {
+        let count: u64 = self.counts[range.clone()].iter().sum();
+        let mut total = vec![0.0f64; self.dim];
+        for cell in range {
+            let sums = &self.sums[cell * self.dim..][..self.dim];
+            total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
+        }
+        total.iter().map(|t| (t / count.max(1) as f64) as f32).collect()
+    }
+}
+
+/// Orders rows by cell, and makes the levels above with exact means.
+fn group(owners: &[u32], cells: usize, sums: &Sums, tree: Option<&CellTree>) -> Result<Partition> {
+    let mut ends = vec![0usize; cells];
+    for owner in owners {
+        ends[*owner as usize] += 1;
+    }
+    let mut next = vec![0usize; cells];
+    let mut total = 0;
+    for (next, end) in next.iter_mut().zip(&mut ends) {
+        *next = total;
+        total += *end;
+        *end = total;
+    }
+    let mut order = crate::memory::try_vec(owners.len(), 0u32)?;
+    for (row, owner) in owners.iter().enumerate() {
+        let slot = &mut next[*owner as usize];
+        order[*slot] = row as u32;
+        *slot += 1;
+    }
+    let mut levels = Vec::new();
+    if let Some(tree) = tree {
+        for level in 0..tree.level_count() {
+            let nodes = (0..tree.node_count(level)).map(|node| {
+                let children = tree.children(level, node);
+                UpperNode {
+                    first_child: children.start as u32,
+                    child_count: children.len() as u32,
+                    centroid: sums.mean(tree.cells_below(level, node)),
+                }
+            });
+            levels.push(nodes.collect());
+        }
+    }
+    Ok(Partition { levels, order, ends, mean: sums.mean(0..cells) })
+}
+
+/// Divides every cell above `cell_rows_max` by k-means over a sample of its rows, and by position where that fails.
+fn divide_large_cells(
+    work: &Work<'_>,
+    layout: &BuildLayout,
+    source: &dyn Rows,
+    held_out: &[u64],
+    partition: &mut Partition,
+) -> Result<()> {
+    let Some(cells) = partition.levels.pop() else { return Ok(()) };
+    let mut parents_first = vec![0u32; cells.len() + 1];
+    let (mut divided, mut ends) = (Vec::with_capacity(cells.len()), Vec::with_capacity(cells.len()));
+    let mut start = 0;
+    for (number, node) in cells.into_iter().enumerate() {
+        parents_first[number] = divided.len() as u32;
+        let end = partition.ends[number];
+        let rows = &mut partition.order[start..end];
+        if rows.len() <= layout.cell_rows_max {
+            divided.push(node);
+            ends.push(end);
+        } else {
+            for (part_end, centroid) in divide(work, layout, source, held_out, rows)? {
+                divided.push(UpperNode { first_child: 0, child_count: 0, centroid });
+                ends.push(start + part_end);
+            }
+        }
+        start = end;
+    }
+    if let Some(last) = parents_first.last_mut() {
+        *last = divided.len() as u32;
+    }
+    if let Some(above) = partition.levels.last_mut() {
+        for node in above.iter_mut() {
+            let (first, end) = (node.first_child as usize, (node.first_child + node.child_count) as usize);
+            node.first_child = parents_first[first];
+            node.child_count = parents_first[end] - parents_first[first];
+        }
+    }
+    partition.levels.push(divided);
+    partition.ends = ends;
+    Ok(())
+}
+
+/// Divides `rows` in place into parts of at most `cell_rows_max`; gives where each ends, and its mean.
+fn divide(
+    work: &Work<'_>,
+    layout: &BuildLayout,
+    source: &dyn Rows,
+    held_out: &[u64],
+    rows: &mut [u32],
+) -> Result<Vec<(usize, Vec<f32>)>> {
+    let wanted = rows.len().div_ceil(layout.cell_rows_max / 4);
+    let step = (rows.len() / (wanted * 48)).max(1);
+    let sampled: Vec<u64> = rows.iter().step_by(step).map(|row| u64::from(*row)).collect();
+    let mut sample = crate::memory::try_vec(sampled.len() * layout.dim, 0f32)?;
+    work.gather_block(source, &sampled, &mut sample)?;
+    let params = KmeansParams { seed: work.seed ^ rows[0] as u64, ..KmeansParams::default() };
+    let centroids = cluster::kmeans(&sample, layout.dim, wanted, &params, work.pool);
+    drop(sample);
+    let parts = centroids.count();
+    let mut owners = crate::memory::try_vec(rows.len(), 0u32)?;
+    let mut sums = Sums::new(parts, layout.dim)?;
+    let mut block = AlignedVec::<f32>::zeroed(layout.block_rows * layout.dim)?;
+    for (chunk, owners) in rows.chunks(layout.block_rows).zip(owners.chunks_mut(layout.block_rows)) {
+        work.stop.check()?;
+        let numbers: Vec<u64> = chunk.iter().map(|row| u64::from(*row)).collect();
+        let floats = &mut block[..numbers.len() * layout.dim];
+        work.gather_block(source, &numbers, floats)?;
+        cluster::assign(floats, &centroids, work.pool, owners, None);
+        for ((number, row), owner) in numbers.iter().zip(floats.chunks_exact(layout.dim)).zip(owners.iter()) {
+            sums.add(row, *number, &[*owner], held_out);
+        }
+    }
+    let mut keyed: Vec<(u32, u32)> = owners.iter().copied().zip(rows.iter().copied()).collect();
+    keyed.sort_unstable();
+    rows.iter_mut().zip(&keyed).for_each(|(row, (_, number))| *row = *number);
+    let mut out = Vec::new();
+    let mut start = 0;
+    while start < keyed.len() {
+        let owner = keyed[start].0;
+        let end = start + keyed[start..].partition_point(|(o, _)| *o == owner);
+        // Rows too much alike to be told apart are divided by position.
+        let pieces = (end - start).div_ceil(layout.cell_rows_max);
+        for piece in 1..=pieces {
+            let mean = sums.mean(owner as usize..owner as usize + 1);
+            out.push((start + (end - start) * piece / pieces, mean));
+        }
+        start = end;
+    }
+    Ok(out)
+}
+
+/// Takes out cells without rows, and nodes without children, level by level from below.
+fn drop_empty(partition: &mut Partition) {
+    let Some(cells) = partition.levels.last_mut() else { return };
+    let mut start = 0;
+    let mut kept = vec![false; cells.len()];
+    for (kept, end) in kept.iter_mut().zip(&partition.ends) {
+        *kept = *end > start;
+        start = *end;
+    }
+    let mut nth = 0;
+    partition.ends.retain(|_| {
+        nth += 1;
+        kept[nth - 1]
+    });
+    for level in (0..partition.levels.len()).rev() {
+        // How many nodes before each are kept.
+        let mut before = vec![0u32; kept.len() + 1];
+        for (nth, keep) in kept.iter().enumerate() {
+            before[nth + 1] = before[nth] + u32::from(*keep);
+        }
+        let mut nth = 0;
+        partition.levels[level].retain(|_| {
+            nth += 1;
+            kept[nth - 1]
+        });
+        let Some(above) = level.checked_sub(1) else { break };
+        kept = Vec::with_capacity(partition.levels[above].len());
+        for node in &mut partition.levels[above] {
+            let (first, end) = (node.first_child as usize, (node.first_child + node.child_count) as usize);
+            node.first_child = before[first];
+            node.child_count = before[end] - before[first];
+            kept.push(node.child_count > 0);
+        }
+    }
+}

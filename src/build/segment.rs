@@ -1,0 +1,252 @@
+//! One segment from its rows to its finished file.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::build::encode::{self, Encoded, Transform};
+use crate::build::layout::BuildLayout;
+use crate::build::nodes::{self, Nodes};
+use crate::build::partition::{partition, Partition};
+use crate::build::truth::Truth;
+use crate::build::tune::tune;
+use crate::build::Work;
+use crate::cluster;
+use crate::format::layout::SectionKind;
+use crate::format::{SectionSlot, SectionSpec, SegmentWriter};
+use crate::index::codes::Codes;
+use crate::index::ids::Ids;
+use crate::index::recall_table::{Effort, RecallTable};
+use crate::index::segment::{Quantiser, QuantiserHead, SegmentIndex};
+use crate::index::tree::{Node, NodeFactors, Tree};
+use crate::input::Rows;
+use crate::memory::AlignedBytes;
+use crate::quantize::encode::Factors;
+use crate::quantize::rotation::Rotation;
+use crate::search::{Segment, Snapshot};
+use crate::store::centroids::Centroids;
+use crate::store::vectors::{row_stride, Vectors};
+use crate::types::{Error, Metric, Result};
+
+/// Says how long each phase took.
+pub type Phases = Vec<(&'static str, u64)>;
+
+/// Builds the segment of `source` into `writer` and leaves the last sections for it to finish. `ids[i]` is the id of
+/// source row `i`; without, `first_id + i`.
+///
+/// # Errors
+/// What reading and writing give, `VDB_INVALID_ARGUMENT` with the row of a bad vector or an id that is there twice,
+/// `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`.
+pub fn build(
+    work: &Work<'_>,
+    layout: &BuildLayout,
+    source: &dyn Rows,
+    ids: Option<&[u64]>,
+    first_id: u64,
+    writer: &mut SegmentWriter,
+) -> Result<Phases> {
+    let mut phases = Phases::new();
+    let mut clock = Instant::now();
+    let mut lap = |phase: &'static str| {
+        phases.push((phase, clock.elapsed().as_nanos() as u64));
+        clock = Instant::now();
+    };
+    let held_out = cluster::sample_rows(layout.rows, layout.held_out, work.seed ^ 0x6865_6c64);
+    let partition = partition(work, layout, source, &held_out)?;
+    lap("partition");
+    let rotation = Rotation::new(layout.dim, work.seed);
+    let centres = centres(work, layout, &partition, &rotation);
+    let mut mean = vec![0.0f32; layout.shape.padded];
+    if work.metric != Metric::InnerProduct {
+        rotation.apply(work.kernels, &partition.mean, &mut mean);
+    }
+    let cell_centres = cell_centres(&partition);
+    let transform =
+        Transform { rotation: &rotation, mean: &mean, centres: &centres, cell_centres: &cell_centres };
+    let mut held_vectors = vec![0.0f32; held_out.len() * layout.dim];
+    work.gather_block(source, &held_out, &mut held_vectors)?;
+    let mut truth = Truth::new(work.metric, layout.dim, held_out, held_vectors);
+
+    let stride = row_stride(layout.dim * layout.element.bytes());
+    let vectors = reserve(writer, SectionKind::VECTORS, layout.rows, stride)?;
+    let mut append = |bytes: &[u8]| writer.append(vectors, bytes);
+    let encoded = encode::encode(work, layout, source, &partition, &transform, &mut truth, &mut append)?;
+    lap("encode");
+    let nodes = nodes::nodes(work, layout, &partition, &transform, &encoded)?;
+    drop(partition);
+    let quantiser = quantiser_section(layout, work.seed, encoded.error_width, &mean)?;
+    let (id_bytes, id_width) = id_section(&encoded, ids, first_id)?;
+    let by_id = by_id_section(&id_bytes, id_width, layout.rows as usize, ids.is_none().then_some(first_id))?;
+    write_arrays(writer, &nodes, &encoded, &quantiser, &id_bytes, id_width, &by_id)?;
+    drop(nodes.centroids);
+    let mut positions = crate::memory::try_vec(encoded.source_rows.len(), 0u32)?;
+    for (position, row) in encoded.source_rows.iter().enumerate() {
+        positions[*row as usize] = position as u32;
+    }
+    let index = SegmentIndex {
+        quantiser: Quantiser::new(work.metric, layout.dim, &quantiser)?,
+        tree: Tree::new(nodes.parts, layout.shape, layout.rows)?,
+        codes: Codes::new(layout.shape, encoded.codes, encoded.factors, layout.rows)?,
+        ids: Ids::new(layout.rows as u32, id_width, id_bytes, by_id)?,
+        recall_table: RecallTable::default(),
+    };
+    lap("write");
+    let table = measure(work, layout, index, writer, vectors, &truth, &positions)?;
+    let records: &[Effort] = table.efforts();
+    let slot =
+        reserve(writer, SectionKind::RECALL_TABLE, records.len() as u64, std::mem::size_of::<Effort>())?;
+    writer.append(slot, bytemuck::cast_slice(records))?;
+    lap("tune");
+    Ok(phases)
+}
+
+/// Searches the segment as it will be searched, from the file as it stands.
+fn measure(
+    work: &Work<'_>,
+    layout: &BuildLayout,
+    index: SegmentIndex,
+    writer: &mut SegmentWriter,
+    vectors: SectionSlot,
+    truth: &Truth,
+    positions: &[u32],
+) -> Result<RecallTable> {
+    let stride = row_stride(layout.dim * layout.element.bytes()) as u64;
+    let (file, offset, bytes) = (writer.file(), writer.offset(vectors)?, layout.rows * stride);
+    let mapping = file.map(offset, bytes).map_err(|e| Error::io("map the vectors", &e))?;
+    let rows = layout.rows as u32;
+    let centroids = Centroids::new(file.clone(), 0);
+    let vectors = Vectors::new(file, offset, bytes, mapping, rows, layout.dim, layout.element, 0)?;
+    let snapshot = Snapshot {
+        generation: 0,
+        metric: work.metric,
+        element: layout.element,
+        dim: layout.dim,
+        segments: vec![Arc::new(Segment { number: 0, index, centroids, vectors })],
+    };
+    tune(work, &snapshot, truth, positions)
+}
+
+/// The rotated centroids of the root's children, or of the root.
+fn centres(work: &Work<'_>, layout: &BuildLayout, partition: &Partition, rotation: &Rotation) -> Vec<f32> {
+    let padded = layout.shape.padded;
+    let top: Vec<&[f32]> = match partition.levels.first() {
+        Some(level) => level.iter().map(|node| node.centroid.as_slice()).collect(),
+        None => vec![&partition.mean],
+    };
+    let mut centres = vec![0.0f32; top.len() * padded];
+    for (centre, out) in top.into_iter().zip(centres.chunks_exact_mut(padded)) {
+        rotation.apply(work.kernels, centre, out);
+    }
+    centres
+}
+
+/// The centre above each cell.
+fn cell_centres(partition: &Partition) -> Vec<u32> {
+    let Some(top) = partition.levels.first() else { return vec![0; partition.ends.len()] };
+    let mut above: Vec<u32> = (0..top.len() as u32).collect();
+    for level in &partition.levels[..partition.levels.len() - 1] {
+        let spread = level.iter().zip(&above);
+        above = spread.flat_map(|(node, centre)| vec![*centre; node.child_count as usize]).collect();
+    }
+    above
+}
+
+fn reserve(writer: &mut SegmentWriter, kind: SectionKind, count: u64, stride: usize) -> Result<SectionSlot> {
+    let stride = u32::try_from(stride).map_err(|_| Error::invalid("a record of more than 4 GiB"))?;
+    writer.reserve(SectionSpec::array(kind, count, stride)?)
+}
+
+fn write_arrays(
+    writer: &mut SegmentWriter,
+    nodes: &Nodes,
+    encoded: &Encoded,
+    quantiser: &AlignedBytes,
+    ids: &AlignedBytes,
+    id_width: usize,
+    by_id: &AlignedBytes,
+) -> Result<()> {
+    let count = nodes.parts.nodes.len() / std::mem::size_of::<Node>();
+    let rows = encoded.source_rows.len();
+    let arrays: [(SectionKind, &[u8], usize); 11] = [
+        (SectionKind::QUANTISER, quantiser, quantiser.len()),
+        (SectionKind::TREE_NODES, &nodes.parts.nodes, std::mem::size_of::<Node>()),
+        (SectionKind::CENTRES, &nodes.parts.centres, nodes.centroids.len() / count),
+        (SectionKind::CENTROIDS, &nodes.centroids, nodes.centroids.len() / count),
+        (SectionKind::NODE_BYTES, &nodes.parts.bytes, nodes.parts.bytes.len() / count),
+        (SectionKind::NODE_CODES, &nodes.parts.codes, nodes.parts.codes.len() / count),
+        (SectionKind::NODE_FACTORS, &nodes.parts.factors, std::mem::size_of::<NodeFactors>()),
+        (SectionKind::CODES, &encoded.codes, encoded.codes.len() / rows.max(1)),
+        (SectionKind::FACTORS, &encoded.factors, std::mem::size_of::<Factors>()),
+        (SectionKind::IDS, ids, id_width),
+        (SectionKind::ID_ORDER, by_id, 4),
+    ];
+    for (kind, bytes, stride) in arrays {
+        let slot = reserve(writer, kind, (bytes.len() / stride.max(1)) as u64, stride)?;
+        writer.append(slot, bytes)?;
+    }
+    Ok(())
+}
+
+fn quantiser_section(
+    layout: &BuildLayout,
+    seed: u64,
+    error_width: f32,
+    mean: &[f32],
+) -> Result<AlignedBytes> {
+    let head = QuantiserHead {
+        rotation_seed: seed,
+        dim: layout.dim as u32,
+        padded: layout.shape.padded as u32,
+        bits: layout.shape.bits as u32,
+        error_width,
+        ..QuantiserHead::default()
+    };
+    let head = bytemuck::bytes_of(&head);
+    let mut section = AlignedBytes::zeroed(head.len() + mean.len() * 4)?;
+    section[..head.len()].copy_from_slice(head);
+    section[head.len()..].copy_from_slice(bytemuck::cast_slice(mean));
+    Ok(section)
+}
+
+/// Ids in the order of positions, in 4 bytes each if they fit.
+fn id_section(encoded: &Encoded, ids: Option<&[u64]>, first_id: u64) -> Result<(AlignedBytes, usize)> {
+    let rows = encoded.source_rows.len();
+    let id = |row: u32| ids.map_or(first_id + u64::from(row), |ids| ids[row as usize]);
+    let largest = encoded.source_rows.iter().map(|row| id(*row)).max().unwrap_or(0);
+    let width = if largest < u64::from(u32::MAX) { 4 } else { 8 };
+    let mut section = AlignedBytes::zeroed(rows * width)?;
+    if width == 4 {
+        for (slot, row) in section.as_mut_slice::<u32>().iter_mut().zip(&encoded.source_rows) {
+            *slot = id(*row) as u32;
+        }
+    } else {
+        for (slot, row) in section.as_mut_slice::<u64>().iter_mut().zip(&encoded.source_rows) {
+            *slot = id(*row);
+        }
+    }
+    Ok((section, width))
+}
+
+/// Positions in the order of their ids. Ids that were not given are a run from `run_start` on: no sort.
+fn by_id_section(
+    ids: &AlignedBytes,
+    width: usize,
+    rows: usize,
+    run_start: Option<u64>,
+) -> Result<AlignedBytes> {
+    let id = |position: u32| match width {
+        4 => u64::from(ids.as_slice::<u32>()[position as usize]),
+        _ => ids.as_slice::<u64>()[position as usize],
+    };
+    let mut section = AlignedBytes::zeroed(rows * 4)?;
+    let order = section.as_mut_slice::<u32>();
+    match run_start {
+        Some(start) => {
+            (0..rows as u32).for_each(|position| order[(id(position) - start) as usize] = position)
+        }
+        None => {
+            (0..rows as u32).zip(order.iter_mut()).for_each(|(position, slot)| *slot = position);
+            order.sort_unstable_by_key(|position| id(*position));
+        }
+    }
+    Ok(section)
+}

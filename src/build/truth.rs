@@ -1,0 +1,111 @@
+//! The true neighbours of the held-out rows, found while the rows stream by.
+//!
+//! Held-out rows stand for queries: they are indexed like all others, but move no centroid, so that they are as foreign
+//! to the tree as a query is. Each group of rows is compared with all of them by one matrix product; the closest are
+//! kept with a few to spare, since the product rounds, and `tune` ranks them again by exact distance.
+
+use crate::cluster::inner_products;
+use crate::topk::heap::TopK;
+use crate::types::Metric;
+
+/// Neighbours that recall is measured on.
+pub const TRUTH_K: usize = 10;
+/// Kept beyond them for the rounding of the product.
+const SPARE: usize = 6;
+
+/// Held-out rows and the closest rows to each so far.
+pub struct Truth {
+    metric: Metric,
+    dim: usize,
+    /// Source rows that are held out, ascending.
+    rows: Vec<u64>,
+    /// Their vectors, of unit length under cosine.
+    vectors: Vec<f32>,
+    /// Squared lengths.
+    norms: Vec<f32>,
+    nearest: Vec<TopK<u32>>,
+}
+
+/// What one group of rows contributes: for each held-out row its closest.
+pub struct TruthPart(Vec<TopK<u32>>);
+
+impl Truth {
+    /// Held-out `rows` (ascending) with their `vectors`.
+    pub fn new(metric: Metric, dim: usize, rows: Vec<u64>, vectors: Vec<f32>) -> Self {
+        let norms = vectors.chunks_exact(dim.max(1)).map(|v| v.iter().map(|x| x * x).sum()).collect();
+        let nearest = empty(rows.len());
+        Truth { metric, dim, rows, vectors, norms, nearest }
+    }
+
+    /// Source rows that are held out.
+    pub fn rows(&self) -> &[u64] {
+        &self.rows
+    }
+
+    /// The vector of the nth held-out row.
+    pub fn vector(&self, nth: usize) -> &[f32] {
+        &self.vectors[nth * self.dim..][..self.dim]
+    }
+
+    /// Source rows of the closest to the nth held-out row, in no order, itself left out.
+    pub fn nearest(&self, nth: usize) -> impl Iterator<Item = u32> + '_ {
+        self.nearest[nth].as_slice().iter().map(|scored| scored.key)
+    }
+
+    /// True if the source row is held out.
+    pub fn is_held_out(&self, row: u32) -> bool {
+        self.rows.binary_search(&u64::from(row)).is_ok()
+    }
+
+    /// Compares a group of rows (packed floats, with their source numbers) with every held-out row.
+    pub fn part(&self, floats: &[f32], numbers: &[u64]) -> TruthPart {
+        let count = numbers.len();
+        let mut nearest = empty(self.rows.len());
+        if self.rows.is_empty() || count == 0 {
+            return TruthPart(nearest);
+        }
+        let row_norms: Vec<f32> = match self.metric {
+            Metric::L2 => floats.chunks_exact(self.dim).map(|v| v.iter().map(|x| x * x).sum()).collect(),
+            _ => vec![0.0; count],
+        };
+        /// Held-out rows whose products with a group are formed at once.
+        const TILE: usize = 64;
+        let mut products = vec![0.0f32; TILE * count];
+        for first in (0..self.rows.len()).step_by(TILE) {
+            let tile = TILE.min(self.rows.len() - first);
+            let queries = &self.vectors[first * self.dim..][..tile * self.dim];
+            inner_products(queries, floats, self.dim, &mut products[..tile * count]);
+            for nth in 0..tile {
+                let top = &mut nearest[first + nth];
+                let own = self.rows[first + nth];
+                let mut threshold = top.threshold();
+                for (i, product) in products[nth * count..][..count].iter().enumerate() {
+                    let distance = match self.metric {
+                        Metric::L2 => self.norms[first + nth] + row_norms[i] - 2.0 * product,
+                        _ => -product,
+                    };
+                    if distance <= threshold && numbers[i] != own {
+                        top.push(distance, numbers[i] as u32);
+                        threshold = top.threshold();
+                    }
+                }
+            }
+        }
+        TruthPart(nearest)
+    }
+
+    /// Takes over what a group contributes.
+    pub fn merge(&mut self, part: TruthPart) {
+        for (all, some) in self.nearest.iter_mut().zip(part.0) {
+            for scored in some.as_slice() {
+                all.push(scored.distance, scored.key);
+            }
+        }
+    }
+}
+
+fn empty(count: usize) -> Vec<TopK<u32>> {
+    let mut nearest = vec![TopK::default(); count];
+    nearest.iter_mut().for_each(|top| top.reset(TRUTH_K + SPARE));
+    nearest
+}

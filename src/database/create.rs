@@ -1,0 +1,341 @@
+//! A build job -> a committed generation.
+//!
+//! Segments are written to files of their own numbers, synced, and become the index by the commit of the manifest: one
+//! rename. Until then a reader sees what was there before, or no index. What a failed or killed build leaves behind is
+//! removed: by the build itself, or by the next.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::build::layout::BuildLayout;
+use crate::build::{self, Work};
+use crate::database::options::{Job, LogLevel, ProgressFn};
+use crate::database::report::{BuildReport, Estimate};
+use crate::format::{Manifest, SegmentHeader, SegmentWriter};
+use crate::input::{self, Rows};
+use crate::kernels::Kernels;
+use crate::memory::probe;
+use crate::pool::Pool;
+use crate::types::params::{BuildParams, NO_ID, SEGMENT_ROWS_MAX};
+use crate::types::rng::SplitMix64;
+use crate::types::{ElementType, Error, Result, Status};
+use crate::vfs::{FileName, OsVfs, Vfs};
+
+/// Progress is told at most this often.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+
+/// Builds an index in the directory `path` from `source`, and commits it. `ids[i]` is the id of row `i`; without,
+/// ids are 0 to rows - 1.
+///
+/// # Errors
+/// `VDB_EXISTS` unless `params.replace`, `VDB_INVALID_ARGUMENT` ([`Error::row`] names the row), `VDB_DISK_FULL`,
+/// `VDB_IO`, `VDB_BUSY`, `VDB_OUT_OF_MEMORY` ([`Error::needed_bytes`]), `VDB_CANCELLED`, `VDB_TIMEOUT`.
+pub fn build(
+    path: &Path,
+    source: &dyn Rows,
+    ids: Option<&[u64]>,
+    params: &BuildParams,
+    job: &Job<'_>,
+) -> Result<BuildReport> {
+    check_ids(source.rows(), ids)?;
+    // Sizes are checked before the directory is touched.
+    let plan = Plan::new(source, params, job)?;
+    let vfs: Arc<dyn Vfs> = match OsVfs::open_dir(path) {
+        Err(error) if error.status() == Status::NotFound => OsVfs::create_dir(path)?,
+        opened => opened?,
+    };
+    let guard = vfs.lock().map_err(|e| Error::io(format!("lock {}", path.display()), &e))?;
+    let Some(_guard) = guard else {
+        return Err(Error::new(
+            Status::Busy,
+            format!("{} is being written by another build", path.display()),
+        ));
+    };
+    let before = match Manifest::load(&*vfs) {
+        Ok(_) if !params.replace => {
+            let what = format!("{} holds an index; choose another directory or replace it", path.display());
+            return Err(Error::new(Status::Exists, what));
+        }
+        Ok(manifest) => Some(manifest),
+        Err(error) if error.status() == Status::NotFound => None,
+        // A damaged index may be replaced, never silently.
+        Err(_) if params.replace => None,
+        Err(error) => return Err(error),
+    };
+    sweep(&vfs, before.as_ref(), job);
+    let mut report = BuildReport { rows: source.rows(), ..BuildReport::default() };
+    let built = build_segments(&vfs, source, ids, params, job, &plan, before.as_ref(), &mut report);
+    match built {
+        Ok(manifest) => {
+            sweep(&vfs, Some(&manifest), job);
+            report.generation = manifest.generation;
+            Ok(report)
+        }
+        Err(error) => {
+            sweep(&vfs, before.as_ref(), job);
+            Err(error)
+        }
+    }
+}
+
+/// Builds from a file of vectors, and one of ids if given.
+///
+/// # Errors
+/// As [`build`], and what opening the files gives.
+pub fn build_from_file(
+    path: &Path,
+    vectors: &Path,
+    ids: Option<&Path>,
+    params: &BuildParams,
+    job: &Job<'_>,
+) -> Result<BuildReport> {
+    let source = input::open_file(vectors)?;
+    let ids = ids.map(|ids| input::read_ids(ids, source.rows())).transpose()?;
+    build(path, &*source, ids.as_deref(), params, job)
+}
+
+/// Says beforehand what a build and an open will take.
+///
+/// # Errors
+/// `VDB_INVALID_ARGUMENT` for sizes out of range.
+pub fn estimate(rows: u64, dim: usize, element: ElementType, params: &BuildParams) -> Result<Estimate> {
+    let segment_rows = segment_rows(params);
+    let largest = BuildLayout::new(rows.min(segment_rows), dim, element, params)?;
+    let threads = threads(params);
+    let segments = rows.div_ceil(segment_rows).max(1);
+    Ok(Estimate {
+        build_memory_bytes: largest.least_bytes(1),
+        build_memory_best_bytes: largest.least_bytes(threads),
+        build_disk_bytes: largest.disk_bytes() * segments,
+        open_memory_bytes: largest.open_bytes() * segments,
+        index_disk_bytes: largest.disk_bytes() * segments,
+    })
+}
+
+/// What was decided before the first row is read.
+struct Plan {
+    segment_rows: u64,
+    threads: usize,
+}
+
+impl Plan {
+    fn new(source: &dyn Rows, params: &BuildParams, job: &Job<'_>) -> Result<Self> {
+        let segment_rows = segment_rows(params);
+        let rows = source.rows().min(segment_rows);
+        let layout = BuildLayout::new(rows, source.dim(), source.element_type(), params)?;
+        let limit = match params.memory_limit_bytes {
+            0 => probe::available_bytes(),
+            limit => limit,
+        };
+        let mut threads = job.pool.map_or_else(|| threads(params), Pool::threads);
+        // Fewer threads hold fewer cells at once.
+        while threads > 1 && layout.least_bytes(threads) > limit {
+            threads -= 1;
+        }
+        let needed = layout.least_bytes(threads);
+        if needed > limit {
+            return Err(Error::out_of_memory("the build", needed));
+        }
+        Ok(Plan { segment_rows, threads })
+    }
+}
+
+fn segment_rows(params: &BuildParams) -> u64 {
+    if params.segment_rows == 0 {
+        SEGMENT_ROWS_MAX
+    } else {
+        params.segment_rows.min(SEGMENT_ROWS_MAX)
+    }
+}
+
+fn threads(params: &BuildParams) -> usize {
+    match params.threads {
+        0 => probe::allowed_cpus(),
+        threads => threads as usize,
+    }
+}
+
+fn check_ids(rows: u64, ids: Option<&[u64]>) -> Result<()> {
+    let Some(ids) = ids else { return Ok(()) };
+    if ids.len() as u64 != rows {
+        return Err(Error::invalid(format!("there are {} ids for {rows} rows", ids.len())));
+    }
+    if let Some(row) = ids.iter().position(|id| *id == NO_ID) {
+        return Err(Error::invalid(format!("row {row} has the id {NO_ID}, which means \"no row\""))
+            .with_row(row as u64));
+    }
+    let mut sorted = crate::memory::try_with_capacity(ids.len())?;
+    sorted.extend_from_slice(ids);
+    sorted.sort_unstable();
+    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        let row = ids.iter().rposition(|id| *id == pair[0]).unwrap_or(0) as u64;
+        return Err(
+            Error::invalid(format!("the id {} is there twice, again at row {row}", pair[0])).with_row(row)
+        );
+    }
+    Ok(())
+}
+
+/// Removes files of ours that the manifest does not name.
+fn sweep(vfs: &Arc<dyn Vfs>, manifest: Option<&Manifest>, job: &Job<'_>) {
+    let Ok(listing) = vfs.list() else { return };
+    for name in listing.ours {
+        let stray = match name {
+            FileName::Segment(number) => {
+                !manifest.is_some_and(|m| m.segments.iter().any(|segment| segment.number == number))
+            }
+            FileName::ManifestTmp => true,
+            _ => false,
+        };
+        if stray && vfs.remove(name).is_ok() {
+            if let Some(log) = job.log {
+                log(LogLevel::Debug, &format!("removed {}", vfs.display_file(name)));
+            }
+        }
+    }
+}
+
+fn build_segments(
+    vfs: &Arc<dyn Vfs>,
+    source: &dyn Rows,
+    ids: Option<&[u64]>,
+    params: &BuildParams,
+    job: &Job<'_>,
+    plan: &Plan,
+    before: Option<&Manifest>,
+    report: &mut BuildReport,
+) -> Result<Manifest> {
+    let own_pool;
+    let pool = match job.pool {
+        Some(pool) => pool,
+        None => {
+            own_pool = Pool::new(plan.threads);
+            &own_pool
+        }
+    };
+    let stop = job.stop();
+    let throttle = Throttle::new(job.progress);
+    let tell = |phase: &'static str, done: u64, total: u64| throttle.tell(phase, done, total);
+    let seed = SplitMix64::new(params.seed).next_u64();
+    let mut manifest = Manifest {
+        uuid: uuid(seed, source),
+        generation: before.map_or(0, |m| m.generation) + 1,
+        next_number: before.map_or(1, |m| m.next_number),
+        dim: source.dim() as u32,
+        metric: params.metric,
+        element_type: source.element_type(),
+        live_rows: source.rows(),
+        segments: Vec::new(),
+    };
+    let mut first = 0;
+    while first < source.rows() {
+        let rows = plan.segment_rows.min(source.rows() - first);
+        let range = RowRange { source, first, rows };
+        let layout = BuildLayout::new(rows, source.dim(), source.element_type(), params)?;
+        let work =
+            Work { kernels: Kernels::detect(), metric: params.metric, seed, pool, stop, report: &tell };
+        let number = manifest.next_number;
+        let header = SegmentHeader {
+            uuid: manifest.uuid,
+            number,
+            rows,
+            dim: manifest.dim,
+            metric: params.metric,
+            element_type: manifest.element_type,
+            seed,
+        };
+        let mut writer = SegmentWriter::create(vfs, header)?;
+        let segment_ids = ids.map(|ids| &ids[first as usize..(first + rows) as usize]);
+        report.phases.extend(build::segment::build(&work, &layout, &range, segment_ids, first, &mut writer)?);
+        let synced = Instant::now();
+        work.progress("sync", 0, 1)?;
+        let entry = writer.finish()?;
+        report.phases.push(("sync", synced.elapsed().as_nanos() as u64));
+        report.disk_bytes += entry.file_bytes;
+        manifest.segments.push(entry);
+        manifest.next_number += 1;
+        first += rows;
+    }
+    stop.check()?;
+    manifest.commit(&**vfs)?;
+    throttle.tell("done", source.rows(), source.rows());
+    Ok(manifest)
+}
+
+/// A name for the index that two builds of other content hardly share; no clock and no process in it, so that the same
+/// input and seed give the same bytes.
+fn uuid(seed: u64, source: &dyn Rows) -> [u8; 16] {
+    let mut sample = vec![0u8; source.dim() * source.element_type().bytes()];
+    let mut hash = xxhash_rust::xxh3::Xxh3::with_seed(seed);
+    hash.update(&source.rows().to_le_bytes());
+    for row in [0, source.rows() / 2, source.rows().saturating_sub(1)] {
+        if row < source.rows() && source.read(row, 1, &mut sample).is_ok() {
+            hash.update(&sample);
+        }
+    }
+    hash.digest128().to_le_bytes()
+}
+
+/// Tells the caller's callback at most ten times a second, and at each change of phase.
+struct Throttle<'a> {
+    progress: Option<&'a ProgressFn<'a>>,
+    started: Instant,
+    next_ns: AtomicU64,
+    phase: AtomicU64,
+}
+
+impl<'a> Throttle<'a> {
+    fn new(progress: Option<&'a ProgressFn<'a>>) -> Self {
+        Throttle { progress, started: Instant::now(), next_ns: AtomicU64::new(0), phase: AtomicU64::new(0) }
+    }
+
+    fn tell(&self, phase: &'static str, done: u64, total: u64) -> bool {
+        let Some(progress) = self.progress else { return true };
+        let now = self.started.elapsed().as_nanos() as u64;
+        let same_phase = self.phase.swap(phase.as_ptr() as u64, Relaxed) == phase.as_ptr() as u64;
+        if same_phase && now < self.next_ns.load(Relaxed) && done < total {
+            return true;
+        }
+        self.next_ns.store(now + REPORT_EVERY.as_nanos() as u64, Relaxed);
+        progress(phase, done, total)
+    }
+}
+
+/// A run of the rows of a source, as a source.
+struct RowRange<'a> {
+    source: &'a dyn Rows,
+    first: u64,
+    rows: u64,
+}
+
+impl Rows for RowRange<'_> {
+    fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    fn dim(&self) -> usize {
+        self.source.dim()
+    }
+
+    fn element_type(&self) -> ElementType {
+        self.source.element_type()
+    }
+
+    fn read(&self, first: u64, count: usize, out: &mut [u8]) -> Result<()> {
+        self.source.read(self.first + first, count, out)
+    }
+
+    fn gather(&self, rows: &[u64], out: &mut [u8]) -> Result<()> {
+        if self.first == 0 {
+            return self.source.gather(rows, out);
+        }
+        let rows: Vec<u64> = rows.iter().map(|row| self.first + row).collect();
+        self.source.gather(&rows, out)
+    }
+
+    fn describe(&self) -> String {
+        self.source.describe()
+    }
+}

@@ -1,0 +1,142 @@
+//! The next rows, and the next: a search that goes on past k.
+//!
+//! Rows come in the order of (distance, id) and none comes twice. The cursor fetches ahead: when its buffer is empty it
+//! searches for twice as many rows as it has given, and keeps those behind the last one given, so that all
+//! pages together cost about twice the last search. A row that an earlier, smaller search missed and that lies before the
+//! last one given is left out: order is kept.
+
+use std::sync::atomic::AtomicI32;
+use std::sync::Arc;
+
+use crate::database::handle::{Database, K_MAX};
+use crate::search::Scratch;
+use crate::types::params::{Filter, SearchParams, NO_ID};
+use crate::types::{Error, Result};
+
+/// Rows fetched at least.
+const FETCH_MIN: usize = 32;
+
+/// A search that can be continued. Holds its snapshot; belongs to one thread at a time.
+pub struct Cursor {
+    database: Database,
+    query: Vec<f32>,
+    params: SearchParams<'static>,
+    filter: OwnedFilter,
+    cancel: Option<Arc<AtomicI32>>,
+    scratch: Box<Scratch>,
+    /// Rows fetched and not yet given, farthest first.
+    ahead: Vec<(f32, u64)>,
+    given: usize,
+    last: Option<(f32, u64)>,
+    ended: bool,
+}
+
+enum OwnedFilter {
+    All,
+    Bitmap(Vec<u64>, u64, bool),
+    Ids(Vec<u64>, bool),
+}
+
+impl Database {
+    /// Begins a search that can be continued. `params` are copied, the filter too; `cancel` is not kept.
+    ///
+    /// # Errors
+    /// As [`Database::search`].
+    pub fn cursor(&self, query: &[f32], params: &SearchParams<'_>) -> Result<Cursor> {
+        self.check(1, params)?;
+        self.check_query(query, 0)?;
+        let filter = match params.filter {
+            Filter::All => OwnedFilter::All,
+            Filter::Bitmap { words, first_id, exclude } => {
+                OwnedFilter::Bitmap(words.to_vec(), first_id, exclude)
+            }
+            Filter::Ids { ids, exclude } => OwnedFilter::Ids(ids.to_vec(), exclude),
+        };
+        Ok(Cursor {
+            database: self.clone(),
+            query: query.to_vec(),
+            params: SearchParams { filter: Filter::All, cancel: None, ..*params },
+            filter,
+            cancel: None,
+            scratch: Box::default(),
+            ahead: Vec::new(),
+            given: 0,
+            last: None,
+            ended: false,
+        })
+    }
+}
+
+impl Cursor {
+    /// A token that stops calls of [`next`](Self::next) when it becomes nonzero.
+    pub fn set_cancel(&mut self, token: Option<Arc<AtomicI32>>) {
+        self.cancel = token;
+    }
+
+    /// Writes the next rows, at most `count`, and returns how many; 0 at the end. Slots behind get no id and infinity.
+    ///
+    /// # Errors
+    /// As [`Database::search`]; the cursor then stands where it stood.
+    pub fn next(
+        &mut self,
+        count: usize,
+        ids: &mut [u64],
+        mut distances: Option<&mut [f32]>,
+    ) -> Result<usize> {
+        let room = ids.len().min(distances.as_ref().map_or(usize::MAX, |d| d.len()));
+        if count == 0 || count > room {
+            return Err(Error::invalid(format!(
+                "count is {count}; it must be at least 1 and fit the buffers"
+            )));
+        }
+        if self.ahead.len() < count && !self.ended {
+            self.fetch(count)?;
+        }
+        let mut written = 0;
+        while written < count {
+            let Some((distance, id)) = self.ahead.pop() else { break };
+            ids[written] = id;
+            if let Some(distances) = distances.as_deref_mut() {
+                distances[written] = distance;
+            }
+            self.last = Some((distance, id));
+            written += 1;
+        }
+        self.given += written;
+        ids[written..count].fill(NO_ID);
+        if let Some(distances) = distances {
+            distances[written..count].fill(f32::INFINITY);
+        }
+        Ok(written)
+    }
+
+    fn fetch(&mut self, count: usize) -> Result<()> {
+        let rows = usize::try_from(self.database.rows()).unwrap_or(usize::MAX).clamp(1, K_MAX);
+        let mut wanted = (self.given + count).max(FETCH_MIN).saturating_mul(2).min(rows);
+        loop {
+            let filter = match &self.filter {
+                OwnedFilter::All => Filter::All,
+                OwnedFilter::Bitmap(words, first_id, exclude) => {
+                    Filter::Bitmap { words, first_id: *first_id, exclude: *exclude }
+                }
+                OwnedFilter::Ids(ids, exclude) => Filter::Ids { ids, exclude: *exclude },
+            };
+            let params = SearchParams { filter, cancel: self.cancel.as_deref(), ..self.params };
+            self.database.check(wanted, &params)?;
+            self.database.run(&[&self.query], wanted, &params, 1, &mut self.scratch)?;
+            let found = self.scratch.queries[0].top.as_slice();
+            self.ahead.clear();
+            let behind =
+                found.iter().rev().map(|hit| (hit.distance, hit.key)).take_while(|hit| match self.last {
+                    None => true,
+                    Some(last) => hit.0.total_cmp(&last.0).then(hit.1.cmp(&last.1)).is_gt(),
+                });
+            self.ahead.extend(behind);
+            self.ended = found.len() < wanted || wanted == rows;
+            if self.ended || self.ahead.len() >= count {
+                return Ok(());
+            }
+            wanted = wanted.saturating_mul(2).min(rows);
+        }
+    }
+}

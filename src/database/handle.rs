@@ -1,0 +1,438 @@
+//! An open index: searches, single and in batches.
+//!
+//! A handle holds one snapshot, and everything that searches share: scratches, caches, counts, a pool that makes its
+//! threads on first need. A search checks its arguments, asks the answer cache, takes a scratch and runs; it takes
+//! no lock that another search could hold for long.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::database::answers::{AnswerCache, AnswerKey};
+use crate::database::options::LogFn;
+use crate::index::filter;
+use crate::kernels::Kernels;
+use crate::memory::budget::Share;
+use crate::memory::Budget;
+use crate::pool::cancel::Stop;
+use crate::pool::Pool;
+use crate::search::scratch::ScratchPool;
+use crate::search::tile::{self, Context};
+use crate::search::{exact, Plan, Scratch, Snapshot};
+use crate::stats::{SearchStats, Totals};
+use crate::store::cache::VectorCache;
+use crate::types::params::{SearchParams, NO_ID};
+use crate::types::{Error, Metric, Result, Status};
+
+/// Queries that go through the stages together: their planes and lists fit the second-level cache beside a leaf.
+const TILE_QUERIES: usize = 32;
+/// Largest k: answers of one query that a caller may ask room for.
+pub const K_MAX: usize = i32::MAX as usize;
+
+/// An open index. Any number of threads may search it; cloning shares it.
+#[derive(Clone)]
+pub struct Database {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What the handles of one open share.
+pub(super) struct Inner {
+    pub snapshot: Snapshot,
+    pub kernels: &'static Kernels,
+    pub pool: Arc<Pool>,
+    pub scratches: ScratchPool,
+    pub vector_cache: VectorCache,
+    pub answers: AnswerCache,
+    pub totals: Totals,
+    pub failures: Failures,
+    /// Highest total that a memory report has shown.
+    pub memory_peak: AtomicU64,
+    pub budget: Budget,
+    /// What the segments take of the budget, given back when the handle goes.
+    pub _shares: Vec<Share>,
+    pub log: Option<LogFn>,
+    pub mapped: bool,
+    pub disk_bytes: u64,
+    pub open_ns: u64,
+}
+
+/// Calls that failed, and why.
+#[derive(Default)]
+pub(super) struct Failures {
+    pub errors: AtomicU64,
+    pub timeouts: AtomicU64,
+    pub cancels: AtomicU64,
+    pub batches: AtomicU64,
+    pub batch_queries: AtomicU64,
+    pub search_ns: AtomicU64,
+}
+
+/// What a search found and did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SearchOutcome {
+    /// Rows written.
+    pub count: usize,
+    /// What it took.
+    pub stats: SearchStats,
+}
+
+impl Database {
+    /// Dimensions of every vector.
+    pub fn dim(&self) -> usize {
+        self.inner.snapshot.dim
+    }
+
+    /// Rows that a search can return.
+    pub fn rows(&self) -> u64 {
+        self.inner.snapshot.rows()
+    }
+
+    /// How distance is measured.
+    pub fn metric(&self) -> Metric {
+        self.inner.snapshot.metric
+    }
+
+    /// Finds the k rows nearest to `query`, closest first, equal distances by id.
+    ///
+    /// `ids` and `distances` have room for `k`; slots behind the count get [`NO_ID`] and infinity.
+    ///
+    /// # Errors
+    /// `VDB_INVALID_ARGUMENT`, `VDB_TIMEOUT`, `VDB_CANCELLED`, `VDB_IO`, `VDB_CORRUPT`, `VDB_OUT_OF_MEMORY`,
+    /// `VDB_FORKED`.
+    pub fn search(
+        &self,
+        query: &[f32],
+        k: usize,
+        params: &SearchParams<'_>,
+        ids: &mut [u64],
+        distances: Option<&mut [f32]>,
+    ) -> Result<SearchOutcome> {
+        let started = Instant::now();
+        let outcome = self.search_checked(query, k, params, ids, distances);
+        self.inner.failures.search_ns.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
+        match &outcome {
+            Ok(outcome) => self.inner.totals.add(1, &outcome.stats),
+            Err(error) => self.inner.failures.count(error),
+        }
+        outcome
+    }
+
+    fn search_checked(
+        &self,
+        query: &[f32],
+        k: usize,
+        params: &SearchParams<'_>,
+        ids: &mut [u64],
+        distances: Option<&mut [f32]>,
+    ) -> Result<SearchOutcome> {
+        self.check(k, params)?;
+        self.check_query(query, 0)?;
+        check_room(k, 1, ids, distances.as_deref())?;
+        let mut out = Output { ids: &mut ids[..k], distances: distances.map(|d| &mut d[..k]) };
+        let key = self.answer_key(k, params);
+        if let Some(count) = key.and_then(|key| out.remembered(&self.inner.answers, &key, query)) {
+            let stats = SearchStats { answer_cache_hit: 1, ..self.new_stats() };
+            return Ok(SearchOutcome { count, stats });
+        }
+        let mut scratch = self.inner.scratches.take();
+        scratch.stats = self.new_stats();
+        let threads = if params.threads == 0 { self.inner.pool.threads() } else { params.threads as usize };
+        self.run(&[query], k, params, threads, &mut scratch)?;
+        let count = out.take(&scratch.queries[0].top);
+        if let Some(key) = key {
+            let answer = scratch.queries[0].top.as_slice().iter().map(|hit| (hit.key, hit.distance));
+            self.inner.answers.put(&key, query, answer);
+        }
+        let stats = scratch.stats;
+        self.inner.scratches.give(scratch);
+        Ok(SearchOutcome { count, stats })
+    }
+
+    /// Searches for several queries (`queries.len() / dim` of them, row by row): bit for bit what single searches answer.
+    ///
+    /// `ids` and `distances` have room for `k` a query, `counts` for one number a query.
+    ///
+    /// # Errors
+    /// As [`search`](Self::search); one bad query fails the whole, and [`Error::row`] names it.
+    pub fn batch_search(
+        &self,
+        queries: &[f32],
+        dim: usize,
+        k: usize,
+        params: &SearchParams<'_>,
+        ids: &mut [u64],
+        distances: Option<&mut [f32]>,
+        counts: Option<&mut [usize]>,
+    ) -> Result<SearchStats> {
+        let started = Instant::now();
+        let outcome = self.batch_checked(queries, dim, k, params, ids, distances, counts);
+        let failures = &self.inner.failures;
+        failures.search_ns.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
+        match &outcome {
+            Ok(stats) => {
+                let count = (queries.len() / dim.max(1)) as u64;
+                failures.batches.fetch_add(1, Relaxed);
+                failures.batch_queries.fetch_add(count, Relaxed);
+                self.inner.totals.add(0, stats);
+            }
+            Err(error) => failures.count(error),
+        }
+        outcome
+    }
+
+    fn batch_checked(
+        &self,
+        queries: &[f32],
+        dim: usize,
+        k: usize,
+        params: &SearchParams<'_>,
+        ids: &mut [u64],
+        mut distances: Option<&mut [f32]>,
+        counts: Option<&mut [usize]>,
+    ) -> Result<SearchStats> {
+        self.check(k, params)?;
+        if dim != self.dim() || !queries.len().is_multiple_of(dim) {
+            return Err(self.wrong_dim(dim));
+        }
+        let count = queries.len() / dim;
+        check_room(k, count, ids, distances.as_deref())?;
+        for (row, query) in queries.chunks_exact(dim).enumerate() {
+            self.check_query(query, row as u64)?;
+        }
+        let mut count_room = vec![0usize; if counts.is_some() { 0 } else { count }];
+        let counts = counts.unwrap_or(&mut count_room);
+        if counts.len() < count {
+            return Err(Error::invalid(format!("counts has room for {} of {count} queries", counts.len())));
+        }
+        let threads = if params.threads == 0 { self.inner.pool.threads() } else { params.threads as usize };
+        let tile = count.div_ceil(threads.max(1)).clamp(1, TILE_QUERIES);
+        let mut jobs = Vec::with_capacity(count.div_ceil(tile));
+        let mut distance_tiles = distances.as_mut().map(|d| d[..count * k].chunks_mut(tile * k));
+        let outputs = ids[..count * k].chunks_mut(tile * k).zip(counts[..count].chunks_mut(tile));
+        for (queries, (ids, counts)) in queries.chunks(tile * dim).zip(outputs) {
+            let distances = distance_tiles.as_mut().and_then(Iterator::next);
+            jobs.push(Mutex::new(TileJob { queries, ids, distances, counts }));
+        }
+        let total = Mutex::new(self.new_stats());
+        self.inner.pool.try_for_each(jobs.len(), threads, |nth| {
+            let mut job = jobs[nth].lock().unwrap_or_else(PoisonError::into_inner);
+            let stats = self.run_tile(&mut job, k, params)?;
+            total.lock().unwrap_or_else(PoisonError::into_inner).add(&stats);
+            Ok(())
+        })?;
+        Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn run_tile(&self, job: &mut TileJob<'_>, k: usize, params: &SearchParams<'_>) -> Result<SearchStats> {
+        let dim = self.dim();
+        let key = self.answer_key(k, params);
+        let mut scratch = self.inner.scratches.take();
+        scratch.stats = self.new_stats();
+        let mut open: Vec<&[f32]> = Vec::with_capacity(job.counts.len());
+        let mut places = Vec::with_capacity(job.counts.len());
+        for (place, query) in job.queries.chunks_exact(dim).enumerate() {
+            let remembered =
+                key.and_then(|key| job.output(place, k).remembered(&self.inner.answers, &key, query));
+            match remembered {
+                Some(count) => {
+                    job.counts[place] = count;
+                    scratch.stats.answer_cache_hit += 1;
+                }
+                None => {
+                    open.push(query);
+                    places.push(place);
+                }
+            }
+        }
+        if params.exact {
+            for (query, place) in open.iter().zip(&places) {
+                self.run(&[query], k, params, 1, &mut scratch)?;
+                self.finish_query(job, *place, k, key.as_ref(), query, &scratch, 0);
+            }
+        } else if !open.is_empty() {
+            self.run(&open, k, params, 1, &mut scratch)?;
+            for (nth, (query, place)) in open.iter().zip(&places).enumerate() {
+                self.finish_query(job, *place, k, key.as_ref(), query, &scratch, nth);
+            }
+        }
+        let stats = scratch.stats;
+        self.inner.scratches.give(scratch);
+        Ok(stats)
+    }
+
+    fn finish_query(
+        &self,
+        job: &mut TileJob<'_>,
+        place: usize,
+        k: usize,
+        key: Option<&AnswerKey>,
+        query: &[f32],
+        scratch: &Scratch,
+        nth: usize,
+    ) {
+        let top = &scratch.queries[nth].top;
+        job.counts[place] = job.output(place, k).take(top);
+        if let Some(key) = key {
+            let answer = top.as_slice().iter().map(|hit| (hit.key, hit.distance));
+            self.inner.answers.put(key, query, answer);
+        }
+    }
+
+    /// Runs queries that have been checked; answers are in the scratch.
+    pub(super) fn run(
+        &self,
+        queries: &[&[f32]],
+        k: usize,
+        params: &SearchParams<'_>,
+        threads: usize,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let inner = &*self.inner;
+        let mut stop = Stop::NEVER;
+        if params.timeout_ns > 0 {
+            stop = stop.with_timeout(Duration::from_nanos(params.timeout_ns));
+        }
+        if let Some(token) = params.cancel {
+            stop = stop.with_token(token);
+        }
+        stop.check()?;
+        let plan = Plan::new(&inner.snapshot, k, params, stop);
+        let context = Context {
+            kernels: inner.kernels,
+            snapshot: &inner.snapshot,
+            plan: &plan,
+            cache: (!inner.mapped && !params.no_cache).then_some(&inner.vector_cache),
+            pool: (threads > 1).then_some(&*inner.pool),
+            threads,
+            scratches: &inner.scratches,
+        };
+        if params.exact {
+            exact::run(&context, queries[0], scratch)
+        } else {
+            tile::run(&context, queries, scratch)
+        }
+    }
+
+    fn new_stats(&self) -> SearchStats {
+        SearchStats { generation: self.inner.snapshot.generation, ..SearchStats::default() }
+    }
+
+    fn answer_key(&self, k: usize, params: &SearchParams<'_>) -> Option<AnswerKey> {
+        let on = !params.no_cache && self.inner.answers.is_on();
+        on.then(|| AnswerKey::new(self.inner.snapshot.generation, k, params))
+    }
+
+    /// Checks what does not depend on the query.
+    pub(super) fn check(&self, k: usize, params: &SearchParams<'_>) -> Result<()> {
+        self.inner.pool.check()?;
+        if k == 0 || k > K_MAX {
+            return Err(Error::invalid(format!("k is {k}; it must be 1 to {K_MAX}")));
+        }
+        if !(params.recall > 0.0 && params.recall <= 1.0) {
+            return Err(Error::invalid(format!(
+                "recall is {}; it must be above 0 and at most 1 (0 in C: the default)",
+                params.recall
+            )));
+        }
+        if params.max_distance.is_some_and(f32::is_nan) {
+            return Err(Error::invalid("max_distance is NaN"));
+        }
+        filter::check(&params.filter)
+    }
+
+    /// Checks a query; `row` is its place in a batch.
+    pub(super) fn check_query(&self, query: &[f32], row: u64) -> Result<()> {
+        if query.len() != self.dim() {
+            return Err(self.wrong_dim(query.len()));
+        }
+        // Also false for NaN.
+        if !query.iter().all(|x| x.abs() <= crate::build::rows::ELEMENT_MAX) {
+            let what = "the query has an element that is NaN, infinite or beyond 1e15";
+            return Err(Error::invalid(what).with_row(row));
+        }
+        if self.metric() == Metric::Cosine && query.iter().all(|x| *x == 0.0) {
+            let what = "the query is all zeros, which has no direction for the cosine metric";
+            return Err(Error::invalid(what).with_row(row));
+        }
+        Ok(())
+    }
+
+    fn wrong_dim(&self, dim: usize) -> Error {
+        Error::invalid(format!("the query has {dim} dimensions, the index has {}", self.dim()))
+    }
+}
+
+impl Failures {
+    fn count(&self, error: &Error) {
+        self.errors.fetch_add(1, Relaxed);
+        match error.status() {
+            Status::Timeout => self.timeouts.fetch_add(1, Relaxed),
+            Status::Cancelled => self.cancels.fetch_add(1, Relaxed),
+            _ => 0,
+        };
+    }
+}
+
+/// The queries and outputs of one tile.
+struct TileJob<'a> {
+    queries: &'a [f32],
+    ids: &'a mut [u64],
+    distances: Option<&'a mut [f32]>,
+    counts: &'a mut [usize],
+}
+
+impl TileJob<'_> {
+    fn output(&mut self, place: usize, k: usize) -> Output<'_> {
+        Output {
+            ids: &mut self.ids[place * k..][..k],
+            distances: self.distances.as_mut().map(|d| &mut d[place * k..][..k]),
+        }
+    }
+}
+
+/// Where one query's answer goes.
+struct Output<'a> {
+    ids: &'a mut [u64],
+    distances: Option<&'a mut [f32]>,
+}
+
+impl Output<'_> {
+    fn remembered(&mut self, answers: &AnswerCache, key: &AnswerKey, query: &[f32]) -> Option<usize> {
+        let count = answers.get(key, query, self.ids, self.distances.as_deref_mut())?;
+        self.fill(count);
+        Some(count)
+    }
+
+    fn take(&mut self, top: &crate::topk::heap::TopK<u64>) -> usize {
+        let hits = top.as_slice();
+        for (slot, hit) in self.ids.iter_mut().zip(hits) {
+            *slot = hit.key;
+        }
+        if let Some(distances) = self.distances.as_deref_mut() {
+            for (slot, hit) in distances.iter_mut().zip(hits) {
+                *slot = hit.distance;
+            }
+        }
+        self.fill(hits.len());
+        hits.len()
+    }
+
+    fn fill(&mut self, count: usize) {
+        self.ids[count..].fill(NO_ID);
+        if let Some(distances) = self.distances.as_deref_mut() {
+            distances[count..].fill(f32::INFINITY);
+        }
+    }
+}
+
+fn check_room(k: usize, count: usize, ids: &[u64], distances: Option<&[f32]>) -> Result<()> {
+    let needed = k.checked_mul(count);
+    let enough = needed.is_some_and(|n| ids.len() >= n && distances.is_none_or(|d| d.len() >= n));
+    if enough {
+        Ok(())
+    } else {
+        Err(Error::invalid(format!(
+            "the answers of {count} queries need room for {k} ids and distances each"
+        )))
+    }
+}

@@ -1,0 +1,26 @@
+//! An open index: the one place where rooms meet, and what `ffi` and the command line call.
+//!
+//! * `open`: manifest, checks, budget -> a handle.
+//! * `handle`: searches, single and in batches; the cursor.
+//! * `answers`: whole answers, remembered.
+//! * `create`: a build job -> a committed generation.
+//! * `inspect`: everything that can be looked at, and the report of memory.
+//! * `verify`: every checksum and every invariant of a directory.
+
+pub mod answers;
+pub mod create;
+pub mod cursor;
+pub mod handle;
+pub mod inspect;
+pub mod open;
+pub mod options;
+pub mod report;
+pub mod verify;
+
+pub use create::{build, build_from_file, estimate};
+pub use cursor::Cursor;
+pub use handle::{Database, SearchOutcome};
+pub use inspect::hamming;
+pub use options::{Advice, CacheKind, Job, JobLogFn, LogFn, LogLevel, OpenOptions, Part, ProgressFn};
+pub use report::{BuildReport, CacheReport, Estimate, Info, MemoryReport, NodeReport, SegmentReport, Totals};
+pub use verify::verify;

@@ -1,0 +1,205 @@
+//! From a directory to a handle: manifest, segments, checks, caches.
+
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::database::answers::AnswerCache;
+use crate::database::handle::{Database, Failures, Inner};
+use crate::database::options::{LogLevel, OpenOptions};
+use crate::format::{Manifest, SectionInfo, SectionKind, SegmentEntry, SegmentFile};
+use crate::index::codes::Codes;
+use crate::index::ids::Ids;
+use crate::index::recall_table::RecallTable;
+use crate::index::segment::{Quantiser, SegmentIndex};
+use crate::index::tree::{Tree, TreeParts};
+use crate::kernels::Kernels;
+use crate::memory::budget::Share;
+use crate::memory::{probe, AlignedBytes, Budget};
+use crate::pool::Pool;
+use crate::search::scratch::ScratchPool;
+use crate::search::{Segment, Snapshot};
+use crate::stats::Totals;
+use crate::store::cache::VectorCache;
+use crate::store::centroids::Centroids;
+use crate::store::vectors::{row_stride, Vectors};
+use crate::types::{Error, Result};
+use crate::vfs::{OsVfs, Vfs};
+
+/// Scratches kept between searches; more threads than this allocate theirs anew.
+const SCRATCHES_MAX: usize = 64;
+/// Answers remembered unless the caller says otherwise.
+const ANSWER_CACHE_BYTES: u64 = 16 << 20;
+/// Vectors kept on the read path unless the caller says otherwise: a part of what is free.
+const VECTOR_CACHE_SHARE: u64 = 8;
+/// And never more than this.
+const VECTOR_CACHE_BYTES_MAX: u64 = 512 << 20;
+
+impl Database {
+    /// Opens the index in the directory `path`: reads and checks tree, codes and ids; vectors stay on disk.
+    ///
+    /// # Errors
+    /// `VDB_NOT_FOUND`, `VDB_FORMAT`, `VDB_CORRUPT`, `VDB_IO`, `VDB_OUT_OF_MEMORY`.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Database> {
+        let started = Instant::now();
+        let vfs: Arc<dyn Vfs> = OsVfs::open_dir(path)?;
+        Self::open_vfs(&vfs, options, started)
+    }
+
+    /// Opens the index of any [`Vfs`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_vfs(vfs: &Arc<dyn Vfs>, options: &OpenOptions, started: Instant) -> Result<Database> {
+        let manifest = Manifest::load(&**vfs)?;
+        let limit = match options.memory_limit_bytes {
+            0 => probe::available_bytes(),
+            limit => limit,
+        };
+        let budget = Budget::new(limit);
+        let mut shares = Vec::new();
+        let mut segments = Vec::with_capacity(manifest.segments.len());
+        let mut disk_bytes = 0;
+        let mut mapped = !options.no_mmap;
+        for entry in &manifest.segments {
+            let segment = open_segment(vfs, &manifest, entry, options, &budget, &mut shares)?;
+            mapped &= segment.vectors.mapped().is_some();
+            disk_bytes += entry.file_bytes;
+            segments.push(Arc::new(segment));
+        }
+        let snapshot = Snapshot {
+            generation: manifest.generation,
+            metric: manifest.metric,
+            element: manifest.element_type,
+            dim: manifest.dim as usize,
+            segments,
+        };
+        if snapshot.rows() != manifest.live_rows {
+            return Err(Error::corrupt(format!(
+                "{}: the manifest counts other rows than the segments",
+                vfs.display()
+            )));
+        }
+        let left = budget.left_bytes();
+        let vector_cache = options.vector_cache_bytes.unwrap_or(if mapped {
+            0
+        } else {
+            (left / VECTOR_CACHE_SHARE).min(VECTOR_CACHE_BYTES_MAX)
+        });
+        let answer_cache = options.answer_cache_bytes.unwrap_or(ANSWER_CACHE_BYTES.min(left / 16));
+        let threads = match options.threads {
+            0 => probe::allowed_cpus(),
+            threads => threads as usize,
+        };
+        let inner = Inner {
+            kernels: Kernels::detect(),
+            pool: options.pool.clone().unwrap_or_else(|| Arc::new(Pool::new(threads))),
+            scratches: ScratchPool::new(SCRATCHES_MAX),
+            vector_cache: VectorCache::new(to_usize(vector_cache.min(left))),
+            answers: AnswerCache::new(to_usize(answer_cache.min(left))),
+            totals: Totals::default(),
+            failures: Failures::default(),
+            memory_peak: AtomicU64::new(0),
+            budget,
+            _shares: shares,
+            log: options.log.clone(),
+            mapped,
+            disk_bytes,
+            open_ns: started.elapsed().as_nanos() as u64,
+            snapshot,
+        };
+        let database = Database { inner: Arc::new(inner) };
+        let rows = database.rows();
+        database.log(LogLevel::Info, || format!("opened {}: {rows} rows, mapped: {mapped}", vfs.display()));
+        Ok(database)
+    }
+
+    /// Gives a line of log to the caller, if one is wanted.
+    pub(super) fn log(&self, level: LogLevel, line: impl FnOnce() -> String) {
+        if let Some(log) = &self.inner.log {
+            log(level, &line());
+        }
+    }
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Reads and checks one segment.
+pub(super) fn open_segment(
+    vfs: &Arc<dyn Vfs>,
+    manifest: &Manifest,
+    entry: &SegmentEntry,
+    options: &OpenOptions,
+    budget: &Budget,
+    shares: &mut Vec<Share>,
+) -> Result<Segment> {
+    let file = SegmentFile::open(&**vfs, manifest, entry)?;
+    if options.check {
+        file.verify_all(&mut |step| step.damage.map_or(Ok(()), Err))?;
+    }
+    load_segment(&file, manifest, entry, !options.no_mmap, budget, shares)
+        .map_err(|error| error.context(vfs.display_file(crate::vfs::FileName::Segment(entry.number))))
+}
+
+fn load_segment(
+    file: &SegmentFile,
+    manifest: &Manifest,
+    entry: &SegmentEntry,
+    map: bool,
+    budget: &Budget,
+    shares: &mut Vec<Share>,
+) -> Result<Segment> {
+    let (dim, rows) = (manifest.dim as usize, entry.rows);
+    let mut read = |kind: SectionKind, part: &'static str| -> Result<AlignedBytes> {
+        shares.push(budget.reserve(part, require(file, kind)?.bytes)?);
+        file.read(kind, u64::MAX)
+    };
+    let quantiser = Quantiser::new(manifest.metric, dim, &read(SectionKind::QUANTISER, "tree")?)?;
+    let shape = quantiser.shape;
+    let parts = TreeParts {
+        nodes: read(SectionKind::TREE_NODES, "tree")?,
+        factors: read(SectionKind::NODE_FACTORS, "tree")?,
+        bytes: read(SectionKind::NODE_BYTES, "tree")?,
+        codes: read(SectionKind::NODE_CODES, "tree")?,
+        centres: read(SectionKind::CENTRES, "tree")?,
+    };
+    let tree = Tree::new(parts, shape, rows)?;
+    let codes = read(SectionKind::CODES, "codes")?;
+    let factors = read(SectionKind::FACTORS, "codes")?;
+    let codes = Codes::new(shape, codes, factors, rows)?;
+    let id_width = require(file, SectionKind::IDS)?.stride as usize;
+    let rows_u32 = u32::try_from(rows).map_err(|_| Error::corrupt("more rows than a segment may have"))?;
+    let ids =
+        Ids::new(rows_u32, id_width, read(SectionKind::IDS, "ids")?, read(SectionKind::ID_ORDER, "ids")?)?;
+    let efforts = read(SectionKind::RECALL_TABLE, "tree")?;
+    let recall_table = RecallTable::new(efforts.as_slice().to_vec())?;
+    let section = require(file, SectionKind::VECTORS)?;
+    let expected = rows.checked_mul(row_stride(dim * manifest.element_type.bytes()) as u64);
+    if expected != Some(section.bytes) {
+        return Err(Error::corrupt("vectors: the section's length is not that of its rows"));
+    }
+    let mapping = if map { file.map(SectionKind::VECTORS)? } else { None };
+    let vectors = Vectors::new(
+        Arc::clone(file.file()),
+        section.offset,
+        section.bytes,
+        mapping,
+        rows_u32,
+        dim,
+        manifest.element_type,
+        entry.number,
+    )?;
+    vectors.advise(crate::vfs::Advice::Random);
+    let index = SegmentIndex { quantiser, tree, codes, ids, recall_table };
+    let centroids = Centroids::new(Arc::clone(file.file()), require(file, SectionKind::CENTROIDS)?.offset);
+    Ok(Segment { number: entry.number, index, centroids, vectors })
+}
+
+/// What is known of a section that every segment has.
+fn require(file: &SegmentFile, kind: SectionKind) -> Result<SectionInfo> {
+    file.section(kind)
+        .ok_or_else(|| Error::corrupt(format!("{kind} is missing; restore the file from a copy")))
+}

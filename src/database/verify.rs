@@ -1,0 +1,101 @@
+//! Every checksum and every invariant of a directory, without opening it for use.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::database::open::open_segment;
+use crate::database::options::{Job, LogLevel, OpenOptions};
+use crate::format::{Manifest, SegmentEntry, SegmentFile};
+use crate::memory::Budget;
+use crate::pool::cancel::Stop;
+use crate::search::Segment;
+use crate::types::{Error, Result, Status};
+use crate::vfs::{FileName, OsVfs, Vfs};
+
+/// Checks every byte and every reference of the index at `path`; changes nothing.
+///
+/// # Errors
+/// The first damage, `VDB_CORRUPT` as a rule; `job.log` is told of each. Also what opening a directory gives.
+pub fn verify(path: &Path, job: &Job<'_>) -> Result<u64> {
+    let vfs: Arc<dyn Vfs> = OsVfs::open_dir(path)?;
+    verify_vfs(&vfs, job)
+}
+
+/// Checks the index of any [`Vfs`].
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<u64> {
+    let manifest = Manifest::load(&**vfs)?;
+    let mut found = Found { job, stop: job.stop(), first: None, damages: 0 };
+    let total: u64 = manifest.segments.iter().map(|segment| segment.file_bytes).sum();
+    let mut done = 0;
+    for entry in &manifest.segments {
+        match verify_segment(vfs, &manifest, entry, &mut found, done, total) {
+            Ok(()) => {}
+            Err(error) if matches!(error.status(), Status::Cancelled | Status::Timeout) => return Err(error),
+            Err(error) => found.damage(error),
+        }
+        done += entry.file_bytes;
+    }
+    found.first.map_or(Ok(found.damages), Err)
+}
+
+/// Damage so far.
+struct Found<'a> {
+    job: &'a Job<'a>,
+    stop: Stop<'a>,
+    first: Option<Error>,
+    damages: u64,
+}
+
+impl Found<'_> {
+    fn damage(&mut self, error: Error) {
+        self.damages += 1;
+        if let Some(log) = self.job.log {
+            log(LogLevel::Error, error.message());
+        }
+        self.first.get_or_insert(error);
+    }
+}
+
+fn verify_segment(
+    vfs: &Arc<dyn Vfs>,
+    manifest: &Manifest,
+    entry: &SegmentEntry,
+    found: &mut Found<'_>,
+    done: u64,
+    total: u64,
+) -> Result<()> {
+    let file = SegmentFile::open(&**vfs, manifest, entry)?;
+    let before = found.damages;
+    let mut looked_at = 0;
+    file.verify_all(&mut |step| {
+        looked_at += step.bytes;
+        if let Some(damage) = step.damage {
+            found.damage(damage);
+        }
+        match found.job.progress {
+            Some(progress) if !progress("verify", done + looked_at, total) => {
+                Err(Error::new(Status::Cancelled, "the progress callback said stop"))
+            }
+            _ => found.stop.check(),
+        }
+    })?;
+    if found.damages > before {
+        return Ok(());
+    }
+    let options = OpenOptions { no_mmap: true, ..OpenOptions::default() };
+    let segment = open_segment(vfs, manifest, entry, &options, &Budget::unlimited(), &mut Vec::new())?;
+    check_ids(&segment).map_err(|error| error.context(vfs.display_file(FileName::Segment(entry.number))))
+}
+
+/// What an open takes on trust: that the way from id to position is in order, so that every id is there once.
+fn check_ids(segment: &Segment) -> Result<()> {
+    if segment.index.ids.is_sorted() {
+        return Ok(());
+    }
+    Err(Error::corrupt(
+        "ids: the order by id is wrong, or an id is there twice; rows cannot be found by id. Build again",
+    ))
+}

@@ -1,0 +1,73 @@
+//! Which rows a search may return, asked once a candidate.
+//!
+//! The caller's bitmap or list stays where it is; a row is asked for by its id when its code is already close
+//! enough to matter, so that a filter costs what the candidates cost and not what the index holds.
+
+use crate::index::ids::Ids;
+use crate::types::params::Filter;
+use crate::types::{Error, Result};
+
+/// Checks that a list is strictly ascending, so that bisection can be trusted.
+///
+/// # Errors
+/// `VDB_INVALID_ARGUMENT` with the place.
+pub fn check(filter: &Filter<'_>) -> Result<()> {
+    if let Filter::Ids { ids, .. } = filter {
+        if let Some(at) = ids.windows(2).position(|pair| pair[0] >= pair[1]) {
+            return Err(Error::invalid(format!(
+                "filter: ids must be ascending, each once; ids[{at}] = {} is followed by {}",
+                ids[at],
+                ids[at + 1]
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// True if the row with this id may be returned.
+#[inline]
+pub fn admits(filter: &Filter<'_>, id: u64) -> bool {
+    match filter {
+        Filter::All => true,
+        Filter::Bitmap { words, first_id, exclude } => {
+            let bit = id.wrapping_sub(*first_id);
+            let word = words.get(usize::try_from(bit / 64).unwrap_or(usize::MAX)).copied().unwrap_or(0);
+            (id >= *first_id && word >> (bit % 64) & 1 == 1) != *exclude
+        }
+        Filter::Ids { ids, exclude } => ids.binary_search(&id).is_ok() != *exclude,
+    }
+}
+
+/// Upper bound of the rows that a filter admits among `rows`: exact when every named id exists.
+pub fn admitted_at_most(filter: &Filter<'_>, rows: u64) -> u64 {
+    match filter {
+        Filter::All => rows,
+        Filter::Bitmap { words, exclude: false, .. } => {
+            words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>().min(rows)
+        }
+        Filter::Ids { ids, exclude: false } => (ids.len() as u64).min(rows),
+        Filter::Bitmap { .. } | Filter::Ids { .. } => rows,
+    }
+}
+
+/// Lists the positions of the rows that an including filter names, ascending. O(named ids * log rows).
+pub fn positions(filter: &Filter<'_>, ids: &Ids, out: &mut Vec<u32>) {
+    out.clear();
+    match filter {
+        Filter::Ids { ids: named, exclude: false } => {
+            out.extend(named.iter().filter_map(|id| ids.position(*id)))
+        }
+        Filter::Bitmap { words, first_id, exclude: false } => {
+            for (index, word) in words.iter().enumerate() {
+                let mut left = *word;
+                while left != 0 {
+                    let bit = index as u64 * 64 + u64::from(left.trailing_zeros());
+                    left &= left - 1;
+                    out.extend(first_id.checked_add(bit).and_then(|id| ids.position(id)));
+                }
+            }
+        }
+        _ => out.extend((0..ids.rows()).filter(|position| admits(filter, ids.id(*position)))),
+    }
+    out.sort_unstable();
+}

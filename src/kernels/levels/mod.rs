@@ -1,0 +1,108 @@
+//! Inner products of 2- and 4-bit codes with an 8-bit query: what a code of more than one bit is estimated by.
+//!
+//! A row holds one level `0 ..= 2^bits - 1` a dimension, packed in groups of 64 dimensions. Four bits: byte `j` of a group's 32
+//! holds dimension `j` low and `j + 32` high. Two bits: byte `j` of a group's 16 holds dimensions `j`, `j + 16`, `j + 32`,
+//! `j + 48` from its lowest bits up. So a register unpacks by shifts and masks, without a shuffle, into dimensions
+//! that lie as the query's do.
+//!
+//! `out[row] = sum_i level[row][i] * query[i]`, exact in 32 bits: at most 65,536 * 15 * 127.
+//!
+//! Why not bit planes, as for one bit: 4 planes of a code against 6 of a query are 24 passes of and, two shuffles and adds; here it is
+//! one pass of multiply-add, with a query of 8 bits.
+//!
+//! | kernel, cycles a row at 128 dimensions, 4 bits | AVX2 | scalar |
+//! |---|---|---|
+//! | estimated: 2 groups of 10 operations at 3 a cycle, one horizontal sum | 12 | 130 |
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod scalar;
+
+use super::Kernels;
+
+/// Dimensions of a group.
+pub const GROUP: usize = 64;
+
+/// One instruction set's functions.
+pub(super) struct Table {
+    two: unsafe fn(&[u8], &[i8], &mut [i32]),
+    four: unsafe fn(&[u8], &[i8], &mut [i32]),
+}
+
+pub(super) const SCALAR: Table = Table { two: scalar::two, four: scalar::four };
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX2: Table = Table { two: avx2::two, four: avx2::four };
+
+impl Kernels {
+    /// Writes the inner product of each of `out.len()` rows of 2- or 4-bit levels with `query`, whose length is the dimension.
+    ///
+    /// # Panics
+    /// When `bits` is neither 2 nor 4, the dimension is no multiple of 64, `codes` is not
+    /// `out.len() * dim * bits / 8` long, or the query holds -128.
+    #[inline]
+    pub fn dot_levels(&self, codes: &[u8], bits: usize, query: &[i8], out: &mut [i32]) {
+        assert!(bits == 2 || bits == 4);
+        assert!(!query.is_empty() && query.len().is_multiple_of(GROUP));
+        assert_eq!(codes.len(), out.len() * (query.len() * bits / 8));
+        debug_assert!(!query.contains(&i8::MIN));
+        let kernel = if bits == 2 { self.levels.two } else { self.levels.four };
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { kernel(codes, query, out) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Guarded, Rng};
+    use super::*;
+
+    fn naive(code: &[u8], bits: usize, query: &[i8]) -> i32 {
+        let group_bytes = GROUP * bits / 8;
+        let level = |i: usize| {
+            let (group, within) = (i / GROUP, i % GROUP);
+            let byte = code[group * group_bytes + within % group_bytes];
+            i32::from(byte >> (within / group_bytes * bits)) & ((1 << bits) - 1)
+        };
+        query.iter().enumerate().map(|(i, q)| level(i) * i32::from(*q)).sum()
+    }
+
+    #[test]
+    fn every_table_sums_as_one_by_one() {
+        let mut rng = Rng::new(11);
+        for bits in [2, 4] {
+            for dim in [64, 128, 192, 256, 320, 384, 1024, 8192] {
+                for rows in [0, 1, 2, 3, 5, 9] {
+                    let code_bytes = dim * bits / 8;
+                    let codes: Vec<u8> = (0..rows * code_bytes).map(|_| rng.below(256) as u8).collect();
+                    let query: Vec<i8> = (0..dim).map(|_| (rng.below(255) as i16 - 127) as i8).collect();
+                    let codes = Guarded::new(&codes);
+                    let query = Guarded::new(&query);
+                    let expected: Vec<i32> =
+                        codes.chunks_exact(code_bytes).map(|code| naive(code, bits, &query)).collect();
+                    for kernels in Kernels::available() {
+                        let mut out = vec![0; rows];
+                        kernels.dot_levels(&codes, bits, &query, &mut out);
+                        assert_eq!(out, expected, "{} bits {bits} dim {dim} rows {rows}", kernels.name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_do_not_overflow() {
+        for bits in [2usize, 4] {
+            for sign in [127i8, -127] {
+                let dim = 65_536;
+                let codes = vec![0xffu8; dim * bits / 8];
+                let query = vec![sign; dim];
+                for kernels in Kernels::available() {
+                    let mut out = [0];
+                    kernels.dot_levels(&codes, bits, &query, &mut out);
+                    let expected = dim as i32 * ((1 << bits) - 1) * i32::from(sign);
+                    assert_eq!(out[0], expected, "{} bits {bits}", kernels.name);
+                }
+            }
+        }
+    }
+}

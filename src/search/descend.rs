@@ -1,0 +1,242 @@
+//! From the root to the leaves that are worth a visit.
+//!
+//! A level at a time. The nodes of a level are met through the best nodes above them: as many as have enough leaves
+//! below. Codes filter first (128 bytes a node at 1,024 dimensions), 8-bit centroids decide among what is left. All
+//! scores are integers times constants, so the route is the same on every CPU.
+//!
+//! In: a prepared query. Out: `leaves`, the numbers of the leaves to visit, best first.
+
+use crate::index::segment::SegmentIndex;
+use crate::index::tree::{Node, NodeFactors, Tree};
+use crate::kernels::Kernels;
+use crate::quantize::encode::{metric_weights, CodeShape};
+use crate::quantize::estimate;
+use crate::quantize::query::PreparedQuery;
+use crate::search::scratch::{QueryScratch, StageScratch, BLOCK_ROWS};
+use crate::stats::SearchStats;
+use crate::topk::heap::Scored;
+use crate::types::Metric;
+
+/// Leaves below the nodes that are opened on an inner level, for each leaf that will be visited.
+const BREADTH: u64 = 4;
+/// And at least so many more.
+const BREADTH_MIN: u64 = 96;
+/// Nodes that codes let through, for each one wanted.
+const FILTER_SLACK: u64 = 2;
+
+/// How far a descent goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    /// Leaves to arrive at.
+    pub probes: u32,
+    /// How much of a node's spread is added to the distance of its centroid.
+    pub spread_weight: f32,
+}
+
+/// Fills `query.bases` and `query.leaves` for the leaves of `route`. `query.prepared` is ready.
+pub fn descend(
+    kernels: &Kernels,
+    index: &SegmentIndex,
+    route: Route,
+    query: &mut QueryScratch,
+    stage: &mut StageScratch,
+    stats: &mut SearchStats,
+) {
+    let QueryScratch { prepared, bases, leaves, .. } = query;
+    let tree = &index.tree;
+    let probes = route.probes;
+    rank_centres(kernels, index, prepared, bases);
+    leaves.clear();
+    if probes >= tree.leaf_count() {
+        leaves.extend((0..tree.leaf_count()).map(|leaf| Scored { distance: 0.0, key: leaf }));
+        return;
+    }
+    let ranking = Ranking::new(kernels, index, prepared, bases, route.spread_weight);
+    let nodes = tree.nodes();
+    let root = &nodes[0];
+    stage.frontier.clear();
+    for (nth, base) in bases.iter().enumerate() {
+        let node = root.first_child + nth as u32;
+        let score = base + ranking.spread_weight * tree.factors()[node as usize].spread;
+        keep(nodes, node, score, &mut stage.frontier, leaves);
+    }
+    let breadth = (u64::from(probes) * BREADTH).max(u64::from(probes) + BREADTH_MIN);
+    while !stage.frontier.is_empty() {
+        cut(&mut stage.frontier, nodes, breadth);
+        let StageScratch { frontier, next, counted, products, .. } = stage;
+        let children: u64 = frontier.iter().map(|n| u64::from(nodes[n.key as usize].child_count)).sum();
+        stats.nodes_ranked += children;
+        next.clear();
+        if children > FILTER_SLACK * u64::from(probes) {
+            for node in frontier.iter() {
+                ranking.by_codes(&nodes[node.key as usize], counted, next);
+            }
+            cut_children(next, nodes, breadth, u64::from(probes));
+            for node in next.iter_mut() {
+                node.distance = ranking.by_bytes(node.key, 1, products)[0];
+            }
+        } else {
+            for node in frontier.iter() {
+                let node = &nodes[node.key as usize];
+                let scores = ranking.by_bytes(node.first_child, node.child_count as usize, products);
+                next.extend(
+                    scores.iter().zip(node.first_child..).map(|(s, key)| Scored { distance: *s, key }),
+                );
+            }
+        }
+        frontier.clear();
+        for node in next.iter() {
+            keep(nodes, node.key, node.distance, frontier, leaves);
+        }
+    }
+    if leaves.len() > probes as usize {
+        leaves.select_nth_unstable_by(probes as usize - 1, Scored::order);
+        leaves.truncate(probes as usize);
+    }
+    leaves.sort_unstable_by(Scored::order);
+    for leaf in leaves.iter_mut() {
+        leaf.key = nodes[leaf.key as usize].first_leaf;
+    }
+}
+
+/// Distances of the query to the centres of the codes, exact up to rounding in one fixed order.
+fn rank_centres(kernels: &Kernels, index: &SegmentIndex, prepared: &PreparedQuery, bases: &mut Vec<f32>) {
+    bases.clear();
+    let metric = index.quantiser.metric;
+    bases.extend(index.tree.centres().map(|centre| centre_distance(kernels, metric, centre, prepared)));
+}
+
+/// The distance of the query to one rotated centre.
+pub fn centre_distance(kernels: &Kernels, metric: Metric, centre: &[f32], prepared: &PreparedQuery) -> f32 {
+    match metric {
+        Metric::L2 => kernels.l2_f32(centre, &prepared.rotated),
+        Metric::Cosine => 0.5 * kernels.l2_f32(centre, &prepared.rotated),
+        Metric::InnerProduct => -kernels.dot_f32(centre, &prepared.rotated),
+    }
+}
+
+/// Puts a node where it belongs: leaves aside, inner nodes on the frontier.
+fn keep(
+    nodes: &[Node],
+    node: u32,
+    score: f32,
+    frontier: &mut Vec<Scored<u32>>,
+    leaves: &mut Vec<Scored<u32>>,
+) {
+    let list = if nodes[node as usize].is_leaf() { leaves } else { frontier };
+    list.push(Scored { distance: score, key: node });
+}
+
+/// Keeps the best nodes that together have `wanted` leaves below them.
+fn cut(list: &mut Vec<Scored<u32>>, nodes: &[Node], wanted: u64) {
+    let below: u64 = list.iter().map(|n| u64::from(nodes[n.key as usize].leaf_count)).sum();
+    if below <= wanted {
+        return;
+    }
+    // Sort little more than what stays: node sizes are close to their mean.
+    let guess = (list.len() as u64 * wanted / below + 4) * 5 / 4;
+    if (guess as usize) < list.len() {
+        list.select_nth_unstable_by(guess as usize, Scored::order);
+    }
+    let head = (guess as usize).min(list.len());
+    list[..head].sort_unstable_by(Scored::order);
+    if let Some(end) = covering(&list[..head], nodes, wanted) {
+        list.truncate(end);
+        return;
+    }
+    list.sort_unstable_by(Scored::order);
+    let end = covering(list, nodes, wanted).unwrap_or(list.len());
+    list.truncate(end);
+}
+
+/// The length of the shortest prefix with `wanted` leaves below it.
+fn covering(list: &[Scored<u32>], nodes: &[Node], wanted: u64) -> Option<usize> {
+    let mut below = 0u64;
+    list.iter()
+        .position(|node| {
+            below += u64::from(nodes[node.key as usize].leaf_count);
+            below >= wanted
+        })
+        .map(|at| at + 1)
+}
+
+/// What the codes let through: among leaves twice the probes, among inner nodes twice the breadth.
+fn cut_children(list: &mut Vec<Scored<u32>>, nodes: &[Node], breadth: u64, probes: u64) {
+    let inner = list.iter().any(|node| !nodes[node.key as usize].is_leaf());
+    let wanted = if inner { breadth } else { probes };
+    cut(list, nodes, FILTER_SLACK * wanted);
+}
+
+/// Scores of nodes for one query, comparable with the distances to the centres.
+struct Ranking<'a> {
+    kernels: &'a Kernels,
+    tree: &'a Tree,
+    prepared: &'a PreparedQuery,
+    bases: &'a [f32],
+    shape: CodeShape,
+    /// The part of every distance that only the query decides.
+    constant: f32,
+    /// What a unit of spread adds.
+    spread_weight: f32,
+}
+
+impl<'a> Ranking<'a> {
+    fn new(
+        kernels: &'a Kernels,
+        index: &'a SegmentIndex,
+        prepared: &'a PreparedQuery,
+        bases: &'a [f32],
+        spread_weight: f32,
+    ) -> Self {
+        let shape = index.quantiser.shape;
+        let (_, unit) = metric_weights(index.quantiser.metric);
+        let constant = unit * prepared.length * prepared.length;
+        Ranking {
+            kernels,
+            tree: &index.tree,
+            prepared,
+            bases,
+            shape,
+            constant,
+            spread_weight: match index.quantiser.metric {
+                // The best row of a wide leaf has the greater product: the longer the query, the more.
+                Metric::InnerProduct => -spread_weight * prepared.length,
+                _ => spread_weight,
+            },
+        }
+    }
+
+    /// Appends the children of `node`, scored by their codes.
+    fn by_codes(&self, node: &Node, counted: &mut [i32], out: &mut Vec<Scored<u32>>) {
+        let mut first = node.first_child;
+        let end = node.first_child + node.child_count;
+        while first < end {
+            let count = (end - first).min(BLOCK_ROWS as u32);
+            let block = &mut counted[..count as usize];
+            estimate::count(self.kernels, self.shape, self.prepared, self.tree.codes(first, count), block);
+            let nodes = &self.tree.nodes()[first as usize..];
+            let factors = &self.tree.factors()[first as usize..];
+            for (nth, counted) in block.iter().enumerate() {
+                let base = self.bases[nodes[nth].centre as usize];
+                let distance = estimate::estimate(self.prepared, base, factors[nth].code, *counted)
+                    + self.spread_weight * factors[nth].spread;
+                out.push(Scored { distance, key: first + nth as u32 });
+            }
+            first += count;
+        }
+    }
+
+    /// Scores of `count` nodes from `first` on, by their 8-bit centroids.
+    fn by_bytes<'b>(&self, first: u32, count: usize, products: &'b mut Vec<i32>) -> &'b [f32] {
+        products.resize(count.max(products.len()), 0);
+        let block = &mut products[..count];
+        self.kernels.dot_i8(self.tree.bytes_of(first, count as u32), &self.prepared.bytes, block);
+        let factors = &self.tree.factors()[first as usize..][..count];
+        for (product, NodeFactors { rank_offset, rank_scale, spread, .. }) in block.iter_mut().zip(factors) {
+            let score = self.constant + rank_offset + self.spread_weight * spread
+                - rank_scale * (self.prepared.byte_step * *product as f32);
+            *product = score.to_bits() as i32;
+        }
+        bytemuck::cast_slice(block)
+    }
+}

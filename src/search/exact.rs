@@ -1,0 +1,63 @@
+//! The oracle: every row by its exact distance, no code and no tree asked.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::search::rerank::{self, Exact, Reader};
+use crate::search::scratch::Scratch;
+use crate::search::tile::Context;
+use crate::topk::heap::TopK;
+use crate::types::Result;
+
+/// Rows of one unit of work.
+const UNIT_ROWS: u32 = 4_096;
+
+/// The k nearest of all rows, into `scratch.queries[0].top`. O(rows * dim), over several threads if the context has them.
+///
+/// # Errors
+/// `VDB_TIMEOUT`, `VDB_CANCELLED`, and what reading rows may give.
+pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Result<()> {
+    scratch.reserve_queries(1);
+    let plan = context.plan;
+    let snapshot = context.snapshot;
+    let exact = Exact::new(context.kernels, snapshot.metric, snapshot.element, query);
+    let mut units: Vec<(usize, u32, u32)> = Vec::new();
+    for (number, segment) in snapshot.segments.iter().enumerate() {
+        let rows = segment.index.rows();
+        units.extend((0..rows).step_by(UNIT_ROWS as usize).map(|f| (number, f, UNIT_ROWS.min(rows - f))));
+    }
+    let scan = |worker: usize, workers: usize, own: &mut Scratch, top: &mut TopK<u64>| -> Result<()> {
+        let mut reader = Reader { cache: None, row: &mut own.stage.row, stats: &mut own.stats };
+        for (number, first, count) in units.iter().skip(worker).step_by(workers) {
+            plan.stop.check()?;
+            let segment = &snapshot.segments[*number];
+            rerank::all(segment, *first, *count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
+        }
+        Ok(())
+    };
+    let mut top = std::mem::take(&mut scratch.queries[0].top);
+    top.reset(plan.k);
+    match context.pool.filter(|_| context.threads > 1 && units.len() > 1) {
+        None => scan(0, 1, scratch, &mut top)?,
+        Some(pool) => {
+            let workers = context.threads.min(pool.threads()).min(units.len());
+            let joined = Mutex::new((&mut top, &mut scratch.stats));
+            pool.try_for_each(workers, workers, |worker| {
+                let mut own = context.scratches.take();
+                let mut own_top = TopK::default();
+                own_top.reset(plan.k);
+                scan(worker, workers, &mut own, &mut own_top)?;
+                let mut guard = joined.lock().unwrap_or_else(PoisonError::into_inner);
+                for held in own_top.as_slice() {
+                    guard.0.push(held.distance, held.key);
+                }
+                guard.1.add(&own.stats);
+                drop(guard);
+                context.scratches.give(own);
+                Ok(())
+            })?;
+        }
+    }
+    top.sorted();
+    scratch.queries[0].top = top;
+    Ok(())
+}

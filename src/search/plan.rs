@@ -1,0 +1,106 @@
+//! From what was asked to what is done: probes, confidence, how a filter is met.
+//!
+//! Parameters are resolved once a search; what the caller sets wins over the table that the build measured.
+
+use crate::index::filter;
+use crate::index::recall_table::Effort;
+use crate::pool::cancel::Stop;
+use crate::search::snapshot::{Segment, Snapshot};
+use crate::types::params::{Filter, SearchParams, RERANK_ALL};
+
+/// Rows that a filter may name so that they are met one by one instead of leaf by leaf.
+const LISTED_ROWS_MAX: u64 = 4_096;
+
+/// How much confidence is added when the caller sets `probes`: bounds should then cost no recall.
+const EPSILON_FOR_PROBES: f32 = 3.0;
+
+/// A search, resolved.
+pub struct Plan<'a> {
+    /// Answers wanted.
+    pub k: usize,
+    /// Wanted recall.
+    pub recall: f32,
+    /// Leaves a segment, if the caller set them.
+    pub probes: Option<u32>,
+    /// Width of the bounds, if it is not to come from the table.
+    pub epsilon: Option<f32>,
+    /// Weight of the spread, if it is not to come from the table.
+    pub spread_weight: Option<f32>,
+    /// Visit more leaves as long as fewer than `k` rows were found.
+    pub widen: bool,
+    /// Most exact distances.
+    pub rerank_max: u64,
+    /// Every row of the probed leaves gets its exact distance.
+    pub rerank_all: bool,
+    /// No answer lies farther.
+    pub farthest: f32,
+    /// Which rows may be returned.
+    pub filter: Filter<'a>,
+    /// The filter names so few rows that they are met one by one.
+    pub listed: bool,
+    /// Share of the rows that the filter admits at most.
+    pub selectivity: f64,
+    /// When to give up.
+    pub stop: Stop<'a>,
+}
+
+impl<'a> Plan<'a> {
+    /// Resolves parameters against what the snapshot holds.
+    pub fn new(snapshot: &Snapshot, k: usize, params: &SearchParams<'a>, stop: Stop<'a>) -> Self {
+        let rows = snapshot.rows();
+        let k = k.min(usize::try_from(rows).unwrap_or(usize::MAX));
+        let admitted = filter::admitted_at_most(&params.filter, rows);
+        let listed = !matches!(params.filter, Filter::All) && admitted < rows && admitted <= LISTED_ROWS_MAX;
+        Plan {
+            k,
+            recall: params.recall,
+            probes: (params.probes > 0).then_some(params.probes),
+            epsilon: None,
+            spread_weight: None,
+            widen: params.max_distance.is_none(),
+            rerank_max: if params.rerank == 0 { u64::MAX } else { u64::from(params.rerank) },
+            rerank_all: params.rerank == RERANK_ALL,
+            farthest: params.max_distance.unwrap_or(f32::INFINITY),
+            filter: params.filter,
+            listed,
+            selectivity: admitted as f64 / rows.max(1) as f64,
+            stop,
+        }
+    }
+
+    /// What to spend on a segment.
+    pub fn effort(&self, segment: &Segment) -> Effort {
+        let leaves = segment.index.tree.leaf_count().max(1);
+        let table = &segment.index.recall_table;
+        let mut effort = match self.probes {
+            Some(probes) => {
+                let effort = table.at_probes(probes.min(leaves));
+                Effort { epsilon: effort.epsilon.max(EPSILON_FOR_PROBES), ..effort }
+            }
+            None => {
+                let effort = table.effort(self.recall, leaves);
+                let rows_a_leaf = f64::from(segment.index.rows()) / f64::from(leaves);
+                // Twice the rows that must be found, so that the first attempt seldom has to be widened.
+                let least = (2.0 * self.k as f64 / (rows_a_leaf * self.selectivity).max(1e-9)).ceil();
+                let least = if least >= f64::from(leaves) { leaves } else { least as u32 };
+                Effort { probes: self.scaled(effort.probes, leaves).max(least), ..effort }
+            }
+        };
+        effort.probes = effort.probes.clamp(1, leaves);
+        effort.epsilon = self.epsilon.unwrap_or(effort.epsilon);
+        effort.spread_weight = self.spread_weight.unwrap_or(effort.spread_weight);
+        effort
+    }
+
+    /// The table speaks of ten answers among all rows: more answers, or a filter, spread them over more leaves.
+    fn scaled(&self, probes: u32, leaves: u32) -> u32 {
+        let more_answers = (self.k as f64 / 10.0).max(1.0).powf(0.4);
+        let fewer_rows = self.selectivity.max(1e-9).recip().powf(0.7);
+        let wanted = f64::from(probes) * more_answers * fewer_rows;
+        if wanted >= f64::from(leaves) {
+            leaves
+        } else {
+            wanted.ceil() as u32
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Exact distances for the candidates of one search, best first.
+//!
+//! In: candidates with a lower bound of their distance. Out: the k nearest, exact. They are taken in the order of their
+//! bound; the first bound above the k-th exact distance ends the search. A bound fails with small probability,
+//! so this may lose a neighbour; `all` takes every row of the given runs instead and loses none.
+//!
+//! Calls `store` and `kernels`. Knows neither codes nor tree.
+
+use crate::index::filter;
+use crate::index::ids::Ids;
+use crate::kernels::Kernels;
+use crate::memory::AlignedBytes;
+use crate::search::candidates::Candidate;
+use crate::search::snapshot::{Segment, Snapshot};
+use crate::stats::SearchStats;
+use crate::store::cache::VectorCache;
+use crate::store::vectors::ReadCost;
+use crate::topk::heap::TopK;
+use crate::types::params::Filter;
+use crate::types::{ElementType, Metric, Result};
+
+/// Rows whose cache lines are asked for ahead of their turn.
+const PREFETCH_AHEAD: usize = 2;
+
+/// One query, ready for exact distances.
+pub struct Exact<'a> {
+    kernels: &'a Kernels,
+    metric: Metric,
+    element: ElementType,
+    query: &'a [f32],
+    /// 1 / |query| under cosine.
+    inverse_length: f32,
+}
+
+impl<'a> Exact<'a> {
+    /// `query` has as many elements as the rows.
+    pub fn new(kernels: &'a Kernels, metric: Metric, element: ElementType, query: &'a [f32]) -> Self {
+        let inverse_length = match metric {
+            Metric::Cosine => 1.0 / kernels.dot_f32(query, query).sqrt(),
+            _ => 1.0,
+        };
+        Exact { kernels, metric, element, query, inverse_length }
+    }
+
+    /// The distance of a stored row (`row_bytes`, little endian). The same bits on every CPU.
+    #[inline]
+    pub fn distance(&self, row: &[u8]) -> f32 {
+        let k = self.kernels;
+        let q = self.query;
+        match (self.metric, self.element) {
+            (Metric::L2, ElementType::F32) => k.l2_f32(bytemuck::cast_slice(row), q),
+            (Metric::L2, ElementType::F16) => k.l2_f16(bytemuck::cast_slice(row), q),
+            (Metric::L2, ElementType::U8) => k.l2_u8(row, q),
+            (Metric::InnerProduct, ElementType::F32) => -k.dot_f32(bytemuck::cast_slice(row), q),
+            (Metric::InnerProduct, ElementType::F16) => -k.dot_f16(bytemuck::cast_slice(row), q),
+            (Metric::InnerProduct, ElementType::U8) => -k.dot_u8(row, q),
+            (Metric::Cosine, ElementType::F32) => self.cosine(k.dot_norm_f32(bytemuck::cast_slice(row), q)),
+            (Metric::Cosine, ElementType::F16) => self.cosine(k.dot_norm_f16(bytemuck::cast_slice(row), q)),
+            (Metric::Cosine, ElementType::U8) => self.cosine(k.dot_norm_u8(row, q)),
+        }
+    }
+
+    fn cosine(&self, (dot, norm_sq): (f32, f32)) -> f32 {
+        1.0 - dot * self.inverse_length / norm_sq.sqrt()
+    }
+}
+
+/// What reranking reads from and counts into.
+pub struct Reader<'a> {
+    /// Rows that were read before.
+    pub cache: Option<&'a VectorCache>,
+    /// A row that is read now.
+    pub row: &'a mut AlignedBytes,
+    /// Counts.
+    pub stats: &'a mut SearchStats,
+}
+
+/// Exact distances of `candidates`, which are in the order of their bounds, into `top`; at most `rows_max` of them.
+///
+/// # Errors
+/// `VDB_IO` and `VDB_CORRUPT` on the read path.
+pub fn by_bound(
+    snapshot: &Snapshot,
+    candidates: &[Candidate],
+    exact: &Exact<'_>,
+    farthest: f32,
+    rows_max: u64,
+    top: &mut TopK<u64>,
+    reader: &mut Reader<'_>,
+) -> Result<()> {
+    let row_bytes = snapshot.dim * snapshot.element.bytes();
+    reader.row.grow(row_bytes)?;
+    let mut cost = ReadCost::default();
+    for ahead in candidates.iter().take(PREFETCH_AHEAD) {
+        prefetch(exact.kernels, snapshot, ahead);
+    }
+    let mut reranked = 0;
+    for (nth, candidate) in candidates.iter().enumerate() {
+        if candidate.bound > top.threshold() || reranked >= rows_max {
+            break;
+        }
+        if let Some(ahead) = candidates.get(nth + PREFETCH_AHEAD) {
+            prefetch(exact.kernels, snapshot, ahead);
+        }
+        let segment = &snapshot.segments[candidate.segment as usize];
+        let row = segment.vectors.row(candidate.position, reader.cache, reader.row, &mut cost)?;
+        let distance = exact.distance(row.bytes());
+        reranked += 1;
+        if distance <= farthest {
+            top.push(distance, segment.index.ids.id(candidate.position));
+        }
+    }
+    reader.stats.rows_reranked += reranked;
+    reader.stats.rows_read += cost.rows;
+    reader.stats.bytes_read += cost.bytes;
+    Ok(())
+}
+
+fn prefetch(kernels: &Kernels, snapshot: &Snapshot, candidate: &Candidate) {
+    if let Some(row) = snapshot.segments[candidate.segment as usize].vectors.borrow(candidate.position) {
+        kernels.prefetch_lines(row);
+    }
+}
+
+/// Exact distances of `count` rows from `first` on into `top`: no code is asked.
+///
+/// # Errors
+/// `VDB_IO` and `VDB_CORRUPT` on the read path.
+pub fn all(
+    segment: &Segment,
+    first: u32,
+    count: u32,
+    exact: &Exact<'_>,
+    farthest: f32,
+    rows_filter: &Filter<'_>,
+    top: &mut TopK<u64>,
+    reader: &mut Reader<'_>,
+) -> Result<()> {
+    /// Bytes that are read at once on the path without mapping.
+    const RUN_BYTES: usize = 256 * 1024;
+    let vectors = &segment.vectors;
+    let (stride, row_bytes) = (vectors.stride(), vectors.row_bytes());
+    let run = (RUN_BYTES / stride).clamp(1, count.max(1) as usize) as u32;
+    let end = first + count;
+    let mut start = first;
+    while start < end {
+        let rows = (end - start).min(run);
+        let bytes = rows as usize * stride;
+        let block = match vectors.mapped() {
+            Some(mapped) => &mapped[start as usize * stride..][..bytes],
+            None => {
+                reader.row.grow(bytes)?;
+                vectors.read_strides(start, &mut reader.row[..bytes])?;
+                &reader.row[..bytes]
+            }
+        };
+        for (position, row) in (start..).zip(block.chunks_exact(stride)) {
+            offer(
+                &segment.index.ids,
+                position,
+                exact.distance(&row[..row_bytes]),
+                farthest,
+                rows_filter,
+                top,
+            );
+        }
+        start += rows;
+    }
+    reader.stats.rows_reranked += u64::from(count);
+    reader.stats.rows_read += u64::from(count);
+    reader.stats.bytes_read += u64::from(count) * stride as u64;
+    Ok(())
+}
+
+#[inline]
+fn offer(ids: &Ids, position: u32, distance: f32, farthest: f32, rows: &Filter<'_>, top: &mut TopK<u64>) {
+    if distance <= farthest && distance <= top.threshold() {
+        let id = ids.id(position);
+        if filter::admits(rows, id) {
+            top.push(distance, id);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Working memory of searches: buffers that grow once and are lent again.
+
+use std::sync::{Mutex, TryLockError};
+
+use crate::memory::AlignedBytes;
+use crate::quantize::query::PreparedQuery;
+use crate::search::candidates::Candidates;
+use crate::stats::SearchStats;
+use crate::topk::heap::{Scored, TopK};
+
+/// Rows that are estimated at once: their numbers fit the first-level cache beside the query.
+pub const BLOCK_ROWS: usize = 256;
+
+/// What one query needs from its start to its answer.
+#[derive(Default)]
+pub struct QueryScratch {
+    /// The query in the forms of the segment at hand.
+    pub prepared: PreparedQuery,
+    /// Distance of the query to each centre of that segment.
+    pub bases: Vec<f32>,
+    /// The leaves to visit there, best first.
+    pub leaves: Vec<Scored<u32>>,
+    /// Rows that may be in the answer.
+    pub candidates: Candidates,
+    /// The answer.
+    pub top: TopK<u64>,
+}
+
+impl QueryScratch {
+    fn memory_bytes(&self) -> usize {
+        let lists = self.bases.capacity() * 4 + self.leaves.capacity() * 8;
+        self.prepared.memory_bytes() + lists + self.candidates.memory_bytes() + self.top.memory_bytes()
+    }
+}
+
+/// What one thread needs for whatever query is at hand.
+pub struct Scratch {
+    /// One entry a query of the tile.
+    pub queries: Vec<QueryScratch>,
+    /// Buffers of the stages.
+    pub stage: StageScratch,
+    /// What the searches on this scratch have done since it was lent.
+    pub stats: SearchStats,
+}
+
+/// Buffers that a stage fills and empties.
+pub struct StageScratch {
+    /// What the kernel counted for a block of codes.
+    pub counted: Vec<i32>,
+    /// Estimates of a block.
+    pub estimates: Vec<f32>,
+    /// Deviations of a block.
+    pub deviations: Vec<f32>,
+    /// Nodes of the level at hand.
+    pub frontier: Vec<Scored<u32>>,
+    /// Nodes of the next level.
+    pub next: Vec<Scored<u32>>,
+    /// 8-bit products of a block of nodes.
+    pub products: Vec<i32>,
+    /// (leaf, query) pairs of a tile.
+    pub visits: Vec<(u32, u32)>,
+    /// Positions that a filter names.
+    pub positions: Vec<u32>,
+    /// One row, or a run of rows, that was read.
+    pub row: AlignedBytes,
+}
+
+impl Scratch {
+    /// Empty buffers. Allocates next to nothing.
+    pub fn new() -> Self {
+        Scratch {
+            queries: Vec::new(),
+            stage: StageScratch {
+                counted: vec![0; BLOCK_ROWS],
+                estimates: vec![0.0; BLOCK_ROWS],
+                deviations: vec![0.0; BLOCK_ROWS],
+                frontier: Vec::new(),
+                next: Vec::new(),
+                products: Vec::new(),
+                visits: Vec::new(),
+                positions: Vec::new(),
+                row: AlignedBytes::empty(),
+            },
+            stats: SearchStats::default(),
+        }
+    }
+
+    /// Bytes of the buffers that grow with what is searched.
+    pub fn memory_bytes(&self) -> u64 {
+        let stage = &self.stage;
+        let lists = (stage.frontier.capacity() + stage.next.capacity() + stage.visits.capacity()) * 8
+            + (stage.positions.capacity() + stage.products.capacity() + 3 * BLOCK_ROWS) * 4;
+        let queries: usize = self.queries.iter().map(QueryScratch::memory_bytes).sum();
+        (lists + queries + stage.row.len()) as u64
+    }
+
+    /// Room for a tile of `count` queries.
+    pub fn reserve_queries(&mut self, count: usize) {
+        if self.queries.len() < count {
+            self.queries.resize_with(count, QueryScratch::default);
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Scratches between searches. Taking and giving back never waits: a busy slot is passed over.
+pub struct ScratchPool {
+    slots: Vec<Mutex<Option<Box<Scratch>>>>,
+}
+
+impl ScratchPool {
+    /// A pool that keeps at most `slots` scratches.
+    pub fn new(slots: usize) -> Self {
+        ScratchPool { slots: (0..slots).map(|_| Mutex::new(None)).collect() }
+    }
+
+    /// Bytes of the scratches that are not lent at the moment.
+    pub fn memory_bytes(&self) -> u64 {
+        let held = self.slots.iter().filter_map(|slot| slot.try_lock().ok());
+        held.map(|slot| slot.as_ref().map_or(0, |scratch| scratch.memory_bytes())).sum()
+    }
+
+    /// A scratch, used or new.
+    pub fn take(&self) -> Box<Scratch> {
+        for slot in &self.slots {
+            let held = match slot.try_lock() {
+                Ok(mut held) => held.take(),
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            if let Some(mut scratch) = held {
+                scratch.stats = SearchStats::default();
+                return scratch;
+            }
+        }
+        Box::default()
+    }
+
+    /// Keeps a scratch for the next search, or frees it if all slots are taken.
+    pub fn give(&self, scratch: Box<Scratch>) {
+        for slot in &self.slots {
+            if let Ok(mut held) = slot.try_lock() {
+                if held.is_none() {
+                    *held = Some(scratch);
+                    return;
+                }
+            }
+        }
+    }
+}

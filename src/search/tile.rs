@@ -1,0 +1,302 @@
+//! The steps of a search, in order, for one query or a tile of them.
+//!
+//! A tile scans leaf by leaf for all its queries at once, so that a leaf's codes are read from memory once; a single
+//! query scans its leaves best first. Both keep the same candidates (see `candidates`), so both give the same bits.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::index::filter;
+use crate::kernels::Kernels;
+use crate::pool::Pool;
+use crate::search::candidates::Candidates;
+use crate::search::descend::{descend, Route};
+use crate::search::plan::Plan;
+use crate::search::rerank::{self, Exact, Reader};
+use crate::search::scan::Scan;
+use crate::search::scratch::{QueryScratch, Scratch, ScratchPool};
+use crate::search::snapshot::{Segment, Snapshot};
+use crate::store::cache::VectorCache;
+use crate::types::Result;
+
+/// Leaves between two looks at deadline and cancel token: about 50 us of work.
+const LEAVES_A_LOOK: usize = 32;
+/// Rows of one unit of a parallel scan.
+const UNIT_ROWS: u32 = 8_192;
+/// A scan of fewer codes stays on its thread: waking another costs about what these cost.
+const PARALLEL_ROWS: u64 = 65_536;
+/// How much wider a search becomes when it found too few rows.
+const WIDEN: u32 = 4;
+
+/// Where a search runs and what it may use.
+pub struct Context<'a> {
+    /// The functions to use.
+    pub kernels: &'static Kernels,
+    /// What is searched.
+    pub snapshot: &'a Snapshot,
+    /// How.
+    pub plan: &'a Plan<'a>,
+    /// Rows that were read before, if the cache is on.
+    pub cache: Option<&'a VectorCache>,
+    /// Threads for one long scan; `None`: the calling thread alone.
+    pub pool: Option<&'a Pool>,
+    /// Threads of `pool` to use at most.
+    pub threads: usize,
+    /// Where those threads get their buffers.
+    pub scratches: &'a ScratchPool,
+}
+
+/// Searches for the `queries` (each `dim` finite floats); the answers are in `scratch.queries[i].top`.
+///
+/// # Errors
+/// `VDB_TIMEOUT`, `VDB_CANCELLED`, and what reading rows may give.
+pub fn run(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> Result<()> {
+    scratch.reserve_queries(queries.len());
+    let mut widen = 1;
+    // Queries that still want an answer; after the first round only those that found too few rows.
+    let mut open: Vec<u32> = (0..queries.len() as u32).collect();
+    while !open.is_empty() {
+        for query in &open {
+            let state = &mut scratch.queries[*query as usize];
+            state.candidates.reset(context.plan.k, context.plan.farthest);
+            state.top.reset(context.plan.k);
+        }
+        let mut exhausted = true;
+        for (number, segment) in context.snapshot.segments.iter().enumerate() {
+            exhausted &= visit(context, number as u32, segment, queries, &open, widen, scratch)?;
+        }
+        open.retain(|query| {
+            let state = &scratch.queries[*query as usize];
+            !exhausted && context.plan.widen && state.found(context.plan) < context.plan.k
+        });
+        if !open.is_empty() {
+            widen *= WIDEN;
+            continue;
+        }
+        break;
+    }
+    finish(context, queries, scratch)
+}
+
+impl QueryScratch {
+    fn found(&self, plan: &Plan<'_>) -> usize {
+        if plan.rerank_all {
+            self.top.len()
+        } else {
+            self.candidates.found()
+        }
+    }
+}
+
+/// One segment for the queries that are open. True if no leaf was left out.
+fn visit(
+    context: &Context<'_>,
+    number: u32,
+    segment: &Segment,
+    queries: &[&[f32]],
+    open: &[u32],
+    widen: u32,
+    scratch: &mut Scratch,
+) -> Result<bool> {
+    let plan = context.plan;
+    let index = &segment.index;
+    if index.rows() == 0 {
+        return Ok(true);
+    }
+    let leaves = index.tree.leaf_count();
+    let effort = plan.effort(segment);
+    let probes = effort.probes.saturating_mul(widen).min(leaves);
+    let Scratch { queries: states, stage, stats, .. } = scratch;
+    stats.probes = stats.probes.max(probes);
+
+    let clock = Instant::now();
+    let quantiser = &index.quantiser;
+    for query in open {
+        states[*query as usize].prepared.prepare(
+            context.kernels,
+            &quantiser.rotation,
+            quantiser.mean(),
+            quantiser.shape,
+            quantiser.metric,
+            queries[*query as usize],
+        );
+    }
+    let quantised = clock.elapsed();
+    stats.quantise_ns += quantised.as_nanos() as u64;
+
+    // A listed filter needs the distances to the centres, no leaves: as if all were probed.
+    let route =
+        Route { probes: if plan.listed { leaves } else { probes }, spread_weight: effort.spread_weight };
+    for query in open {
+        descend(context.kernels, index, route, &mut states[*query as usize], stage, stats);
+        plan.stop.check()?;
+    }
+    let descended = clock.elapsed();
+    stats.descend_ns += (descended - quantised).as_nanos() as u64;
+
+    let scan = Scan {
+        kernels: context.kernels,
+        index,
+        segment: number,
+        epsilon: effort.epsilon,
+        filter: plan.filter,
+    };
+    if plan.listed {
+        filter::positions(&plan.filter, &index.ids, &mut stage.positions);
+        let positions = std::mem::take(&mut stage.positions);
+        for query in open {
+            let QueryScratch { prepared, bases, candidates, .. } = &mut states[*query as usize];
+            scan.listed(&positions, prepared, bases, candidates, stage);
+            stats.codes_scanned += positions.len() as u64;
+        }
+        stage.positions = positions;
+    } else if plan.rerank_all {
+        rerank_leaves(context, segment, queries, open, scratch)?;
+    } else {
+        scan_leaves(context, &scan, open, scratch)?;
+    }
+    scratch.stats.scan_ns += (clock.elapsed() - descended).as_nanos() as u64;
+    Ok(route.probes >= leaves)
+}
+
+/// Every row of the chosen leaves by its exact distance.
+fn rerank_leaves(
+    context: &Context<'_>,
+    segment: &Segment,
+    queries: &[&[f32]],
+    open: &[u32],
+    scratch: &mut Scratch,
+) -> Result<()> {
+    let Scratch { queries: states, stage, stats, .. } = scratch;
+    let plan = context.plan;
+    for query in open {
+        let QueryScratch { leaves, top, .. } = &mut states[*query as usize];
+        let metric = context.snapshot.metric;
+        let exact = Exact::new(context.kernels, metric, context.snapshot.element, queries[*query as usize]);
+        let mut reader = Reader { cache: None, row: &mut stage.row, stats };
+        for (nth, leaf) in leaves.iter().enumerate() {
+            if nth % LEAVES_A_LOOK == 0 {
+                plan.stop.check()?;
+            }
+            let node = segment.index.tree.leaf(leaf.key);
+            let (first, count) = (node.first_row, node.row_count);
+            rerank::all(segment, first, count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
+        }
+        stats.leaves_scanned += leaves.len() as u64;
+    }
+    Ok(())
+}
+
+/// The codes of the chosen leaves, leaf by leaf for all queries or in parallel for one.
+fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &mut Scratch) -> Result<()> {
+    let Scratch { queries: states, stage, stats, .. } = scratch;
+    let tree = &scan.index.tree;
+    if let [query] = open {
+        let QueryScratch { prepared, bases, leaves, candidates, .. } = &mut states[*query as usize];
+        let rows: u64 = leaves.iter().map(|leaf| u64::from(tree.leaf(leaf.key).row_count)).sum();
+        stats.leaves_scanned += leaves.len() as u64;
+        stats.codes_scanned += rows;
+        if let Some(pool) = context.pool.filter(|_| rows >= PARALLEL_ROWS && context.threads > 1) {
+            let units = units(scan, leaves.iter().map(|leaf| leaf.key), bases);
+            return scan_units(context, scan, pool, &units, prepared, candidates);
+        }
+        for (nth, leaf) in leaves.iter().enumerate() {
+            if nth % LEAVES_A_LOOK == 0 {
+                context.plan.stop.check()?;
+            }
+            scan.leaf(leaf.key, prepared, bases, candidates, stage);
+        }
+        return Ok(());
+    }
+    let mut visits = std::mem::take(&mut stage.visits);
+    visits.clear();
+    for query in open {
+        visits.extend(states[*query as usize].leaves.iter().map(|leaf| (leaf.key, *query)));
+    }
+    visits.sort_unstable();
+    for (nth, (leaf, query)) in visits.iter().enumerate() {
+        if nth % LEAVES_A_LOOK == 0 {
+            context.plan.stop.check()?;
+        }
+        let QueryScratch { prepared, bases, candidates, .. } = &mut states[*query as usize];
+        stats.codes_scanned += scan.leaf(*leaf, prepared, bases, candidates, stage);
+    }
+    stats.leaves_scanned += visits.len() as u64;
+    stage.visits = visits;
+    Ok(())
+}
+
+/// A run of rows with one centre.
+struct Unit {
+    first: u32,
+    count: u32,
+    base: f32,
+}
+
+fn units(scan: &Scan<'_>, leaves: impl Iterator<Item = u32>, bases: &[f32]) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for leaf in leaves {
+        let node = scan.index.tree.leaf(leaf);
+        let end = node.first_row + node.row_count;
+        let mut first = node.first_row;
+        while first < end {
+            let count = (end - first).min(UNIT_ROWS);
+            units.push(Unit { first, count, base: bases[node.centre as usize] });
+            first += count;
+        }
+    }
+    units
+}
+
+/// Scans the units on several threads, each with candidates of its own, joined at the end.
+fn scan_units(
+    context: &Context<'_>,
+    scan: &Scan<'_>,
+    pool: &Pool,
+    units: &[Unit],
+    prepared: &crate::quantize::query::PreparedQuery,
+    candidates: &mut Candidates,
+) -> Result<()> {
+    let workers = context.threads.min(pool.threads()).min(units.len()).max(1);
+    let joined = Mutex::new(candidates);
+    pool.try_for_each(workers, workers, |worker| {
+        let mut scratch = context.scratches.take();
+        scratch.reserve_queries(1);
+        let Scratch { queries, stage, .. } = &mut *scratch;
+        let own = &mut queries[0].candidates;
+        own.reset(context.plan.k, context.plan.farthest);
+        for unit in units.iter().skip(worker).step_by(workers) {
+            context.plan.stop.check()?;
+            scan.run(unit.first, unit.count, unit.base, prepared, own, stage);
+        }
+        joined.lock().unwrap_or_else(PoisonError::into_inner).merge(own);
+        context.scratches.give(scratch);
+        Ok(())
+    })
+}
+
+/// Exact distances, and the answers in order.
+fn finish(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> Result<()> {
+    let plan = context.plan;
+    let snapshot = context.snapshot;
+    let Scratch { queries: states, stage, stats, .. } = scratch;
+    let clock = Instant::now();
+    for (state, query) in states.iter_mut().zip(queries) {
+        if !plan.rerank_all {
+            let exact = Exact::new(context.kernels, snapshot.metric, snapshot.element, query);
+            let mut reader = Reader { cache: context.cache, row: &mut stage.row, stats };
+            let QueryScratch { candidates, top, .. } = state;
+            let rows_max = plan.rerank_max.max(plan.k as u64);
+            let sorted = candidates.sorted();
+            rerank::by_bound(snapshot, sorted, &exact, plan.farthest, rows_max, top, &mut reader)?;
+        }
+        plan.stop.check()?;
+    }
+    let reranked = clock.elapsed();
+    stats.rerank_ns += reranked.as_nanos() as u64;
+    for state in &mut states[..queries.len()] {
+        state.top.sorted();
+    }
+    stats.merge_ns += (clock.elapsed() - reranked).as_nanos() as u64;
+    Ok(())
+}
