@@ -5,10 +5,10 @@
 //! elsewhere. What is opened must be a regular file (a FIFO would block, a device would act). New files
 //! are made with `O_EXCL` and belong to their user alone.
 //!
-//! The lock is `flock` on `LOCK`, which the kernel gives back when the process ends, plus a table of
-//! this process's locked directories: two descriptors of one process would otherwise be told apart only
-//! by luck on some network file systems. Classic `fcntl` locks are not used: closing any descriptor of
-//! the file drops them.
+//! The lock is `flock` on `LOCK`, which the kernel gives back when the process ends, plus a table of the
+//! directories that this process has locked. The table holds where the kernel's lock does not: on network
+//! file systems that make `flock` of `fcntl` locks, which never refuse their own process and are lost when
+//! any descriptor of the file is closed, and when somebody removed `LOCK`.
 //!
 //! Calls the system; a call that a signal interrupted is made again, except `close`.
 #![allow(unsafe_code, clippy::disallowed_types)]
@@ -154,13 +154,14 @@ impl Vfs for OsVfs {
     }
 
     fn lock(&self) -> io::Result<Option<LockGuard>> {
-        let file = self.open_at(&c_name(FileName::Lock)?, libc::O_RDWR | libc::O_CREAT)?;
-        let metadata = file.metadata()?;
+        let metadata = self.dir.metadata()?;
         let place = (metadata.dev(), metadata.ino());
         let mut locked = LOCKED.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the file is opened: where `flock` is made of `fcntl` locks, closing it would drop ours.
         if locked.contains(&place) {
             return Ok(None);
         }
+        let file = self.open_at(&c_name(FileName::Lock)?, libc::O_RDWR | libc::O_CREAT)?;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
@@ -188,7 +189,7 @@ impl Vfs for OsVfs {
     }
 }
 
-/// Device and inode of every `LOCK` that this process has locked.
+/// Device and inode of every directory that this process has locked.
 static LOCKED: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
 
 /// Holds the lock of one directory. Never unlocks by a call: a forked child shares the lock and would

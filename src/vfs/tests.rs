@@ -120,6 +120,10 @@ fn a_second_writer_is_refused_by_any_path_to_the_directory() {
     drop(held);
     let held = second.lock().unwrap();
     assert!(held.is_some() && first.lock().unwrap().is_none());
+    // Nor by a new LOCK, which the kernel has not locked.
+    std::fs::remove_file(real.join("LOCK")).unwrap();
+    assert!(first.lock().unwrap().is_none());
+    assert!(!real.join("LOCK").exists(), "a refusal opens nothing");
 }
 
 #[test]
