@@ -263,10 +263,10 @@ kinds! {
     QUANTISER = 11, "quantiser", 1, true, ALIGN_SMALL;
     /// Recall by probes, measured at build.
     RECALL_TABLE = 12, "recall table", 1, false, ALIGN_SMALL;
-    /// Exact centroids that the rows' codes are relative to, f32.
-    CENTRES = 14, "centres", 1, true, ALIGN_SMALL;
     /// What the build did.
     BUILD_STATISTICS = 13, "build statistics", 1, false, ALIGN_SMALL;
+    /// Exact centroids that the rows' codes are relative to, f32.
+    CENTRES = 14, "centres", 1, true, ALIGN_SMALL;
 }
 
 impl SectionKind {
