@@ -65,7 +65,8 @@ pub fn build(
         Err(error) => return Err(error),
     };
     sweep(&vfs, before.as_ref(), job);
-    let mut report = BuildReport { rows: source.rows(), ..BuildReport::default() };
+    let mut report =
+        BuildReport { rows: source.rows(), peak_bytes: plan.memory_bytes, ..BuildReport::default() };
     let built = build_segments(&vfs, source, ids, params, job, &plan, before.as_ref(), &mut report);
     match built {
         Ok(manifest) => {
@@ -118,6 +119,7 @@ pub fn estimate(rows: u64, dim: usize, element: ElementType, params: &BuildParam
 struct Plan {
     segment_rows: u64,
     threads: usize,
+    memory_bytes: u64,
 }
 
 impl Plan {
@@ -138,7 +140,7 @@ impl Plan {
         if needed > limit {
             return Err(Error::out_of_memory("the build", needed));
         }
-        Ok(Plan { segment_rows, threads })
+        Ok(Plan { segment_rows, threads, memory_bytes: needed })
     }
 }
 

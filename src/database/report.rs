@@ -176,7 +176,7 @@ pub struct BuildReport {
     pub rows: u64,
     /// (phase, nanoseconds), in order.
     pub phases: Vec<(&'static str, u64)>,
-    /// Highest accounted memory.
+    /// Memory that the build allowed itself, by the formulas of its estimate.
     pub peak_bytes: u64,
     /// Bytes of the finished index.
     pub disk_bytes: u64,

@@ -107,7 +107,7 @@ fn visit(
     let effort = plan.effort(segment);
     let probes = effort.probes.saturating_mul(widen).min(leaves);
     let Scratch { queries: states, stage, stats, .. } = scratch;
-    stats.probes = stats.probes.max(probes);
+    stats.probes = stats.probes.saturating_add(probes.saturating_mul(open.len() as u32));
 
     let clock = Instant::now();
     let quantiser = &index.quantiser;

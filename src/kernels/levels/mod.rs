@@ -75,13 +75,13 @@ mod tests {
                     let code_bytes = dim * bits / 8;
                     let codes: Vec<u8> = (0..rows * code_bytes).map(|_| rng.below(256) as u8).collect();
                     let query: Vec<i8> = (0..dim).map(|_| (rng.below(255) as i16 - 127) as i8).collect();
-                    let codes = Guarded::new(&codes);
-                    let query = Guarded::new(&query);
+                    let (codes, query) = (Guarded::new(&codes), Guarded::new(&query));
+                    let (codes, query) = (codes.slice(), query.slice());
                     let expected: Vec<i32> =
-                        codes.chunks_exact(code_bytes).map(|code| naive(code, bits, &query)).collect();
+                        codes.chunks_exact(code_bytes).map(|code| naive(code, bits, query)).collect();
                     for kernels in Kernels::available() {
                         let mut out = vec![0; rows];
-                        kernels.dot_levels(&codes, bits, &query, &mut out);
+                        kernels.dot_levels(codes, bits, query, &mut out);
                         assert_eq!(out, expected, "{} bits {bits} dim {dim} rows {rows}", kernels.name);
                     }
                 }
