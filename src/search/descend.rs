@@ -21,6 +21,9 @@ use crate::types::Metric;
 const BREADTH: u64 = 4;
 /// And at least so many more.
 const BREADTH_MIN: u64 = 96;
+/// And at least so many nodes of a level, however many leaves are below each: near the root a true neighbour is often
+/// below the tenth best node.
+const NODES_MIN: usize = 16;
 /// Nodes that codes let through, for each one wanted.
 const FILTER_SLACK: u64 = 2;
 
@@ -62,7 +65,7 @@ pub fn descend(
     }
     let breadth = (u64::from(probes) * BREADTH).max(u64::from(probes) + BREADTH_MIN);
     while !stage.frontier.is_empty() {
-        cut(&mut stage.frontier, nodes, breadth);
+        cut(&mut stage.frontier, nodes, breadth, NODES_MIN);
         let StageScratch { frontier, next, counted, products, .. } = stage;
         let children: u64 = frontier.iter().map(|n| u64::from(nodes[n.key as usize].child_count)).sum();
         stats.nodes_ranked += children;
@@ -127,26 +130,26 @@ fn keep(
     list.push(Scored { distance: score, key: node });
 }
 
-/// Keeps the best nodes that together have `wanted` leaves below them.
-fn cut(list: &mut Vec<Scored<u32>>, nodes: &[Node], wanted: u64) {
+/// Keeps the best nodes, at least `least`, that together have `wanted` leaves below them.
+fn cut(list: &mut Vec<Scored<u32>>, nodes: &[Node], wanted: u64, least: usize) {
     let below: u64 = list.iter().map(|n| u64::from(nodes[n.key as usize].leaf_count)).sum();
-    if below <= wanted {
+    if below <= wanted || list.len() <= least {
         return;
     }
     // Sort little more than what stays: node sizes are close to their mean.
     let guess = (list.len() as u64 * wanted / below + 4) * 5 / 4;
-    if (guess as usize) < list.len() {
-        list.select_nth_unstable_by(guess as usize, Scored::order);
+    let head = (guess as usize).max(least).min(list.len());
+    if head < list.len() {
+        list.select_nth_unstable_by(head, Scored::order);
     }
-    let head = (guess as usize).min(list.len());
     list[..head].sort_unstable_by(Scored::order);
     if let Some(end) = covering(&list[..head], nodes, wanted) {
-        list.truncate(end);
+        list.truncate(end.max(least));
         return;
     }
     list.sort_unstable_by(Scored::order);
     let end = covering(list, nodes, wanted).unwrap_or(list.len());
-    list.truncate(end);
+    list.truncate(end.max(least));
 }
 
 /// The length of the shortest prefix with `wanted` leaves below it.
@@ -163,8 +166,8 @@ fn covering(list: &[Scored<u32>], nodes: &[Node], wanted: u64) -> Option<usize> 
 /// What the codes let through: among leaves twice the probes, among inner nodes twice the breadth.
 fn cut_children(list: &mut Vec<Scored<u32>>, nodes: &[Node], breadth: u64, probes: u64) {
     let inner = list.iter().any(|node| !nodes[node.key as usize].is_leaf());
-    let wanted = if inner { breadth } else { probes };
-    cut(list, nodes, FILTER_SLACK * wanted);
+    let (wanted, least) = if inner { (breadth, 2 * NODES_MIN) } else { (probes, 1) };
+    cut(list, nodes, FILTER_SLACK * wanted, least);
 }
 
 /// Scores of nodes for one query, comparable with the distances to the centres.
