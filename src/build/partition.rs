@@ -6,10 +6,10 @@
 
 use crate::build::layout::BuildLayout;
 use crate::build::Work;
-use crate::cluster::{self, CellTree, KmeansParams};
+use crate::cluster::{self, CellTree, KmeansParams, TreeParams};
 use crate::input::Rows;
 use crate::memory::AlignedVec;
-use crate::types::Result;
+use crate::types::{Metric, Result};
 
 /// One inner node above the leaves.
 pub struct UpperNode {
@@ -64,7 +64,7 @@ pub fn partition(
         work.load_block(source, first as u64, &mut block, count)?;
         let floats = &block[..count * layout.dim];
         if let Some(tree) = &tree {
-            tree.assign(floats, work.pool, &mut owners[first..first + count]);
+            tree.assign(floats, work.pool, &mut owners[first..first + count], None);
         }
         sums.add(floats, first as u64, &owners[first..first + count], held_out);
         first += count;
@@ -83,7 +83,11 @@ fn train(work: &Work<'_>, layout: &BuildLayout, source: &dyn Rows) -> Result<Cel
     let numbers = cluster::sample_rows(layout.rows, layout.sample_rows, work.seed);
     let mut sample = crate::memory::try_vec(numbers.len() * layout.dim, 0f32)?;
     work.gather_block(source, &numbers, &mut sample)?;
-    let tree = CellTree::train(&sample, layout.dim, layout.cells, layout.fanout, work.seed, work.pool);
+    // Rows of length 1 are told apart by direction; a mean of unlike rows would be near to all of them.
+    let spherical = work.metric == Metric::Cosine;
+    let kmeans = KmeansParams { seed: work.seed, spherical, ..KmeansParams::default() };
+    let params = TreeParams { cells: layout.cells, fanout: layout.fanout, kmeans };
+    let tree = CellTree::train(&sample, layout.dim, &params, work.pool, &work.stop);
     work.progress("train", 1, 1)?;
     Ok(tree)
 }
@@ -215,7 +219,7 @@ fn divide(
     let mut sample = crate::memory::try_vec(sampled.len() * layout.dim, 0f32)?;
     work.gather_block(source, &sampled, &mut sample)?;
     let params = KmeansParams { seed: work.seed ^ rows[0] as u64, ..KmeansParams::default() };
-    let centroids = cluster::kmeans(&sample, layout.dim, wanted, &params, work.pool);
+    let centroids = cluster::kmeans(&sample, layout.dim, wanted, &params, work.pool, &work.stop);
     drop(sample);
     let parts = centroids.count();
     let mut owners = crate::memory::try_vec(rows.len(), 0u32)?;

@@ -15,13 +15,13 @@
 
 use super::numbers::{mean_of, squared_distance};
 use crate::kernels::gemm::inner_products;
-use crate::pool::Pool;
+use crate::pool::{Pool, Stop};
 
 /// Stands where a row has fewer centroids than were asked for.
 pub const NO_CENTROID: u32 = u32::MAX;
 
 /// Rows whose products with one tile are formed at once.
-const BLOCK_ROWS: usize = 256;
+pub(crate) const BLOCK_ROWS: usize = 256;
 
 /// Centroids in a tile: with [`BLOCK_ROWS`] rows the products take 512 KiB.
 const TILE_CENTROIDS: usize = 512;
@@ -85,20 +85,34 @@ pub fn assign_few(
     out: &mut [u32],
     distances: Option<&mut [f32]>,
 ) {
+    assign_until(rows, centroids, few, pool, &Stop::NEVER, out, distances);
+}
+
+/// [`assign_few`], until `stop` says so: then some outputs are left as they were.
+pub(crate) fn assign_until(
+    rows: &[f32],
+    centroids: &Centroids,
+    few: usize,
+    pool: &Pool,
+    stop: &Stop<'_>,
+    out: &mut [u32],
+    distances: Option<&mut [f32]>,
+) {
     let ranking = Ranking::new(&centroids.data, centroids.dim);
-    for_each_block(rows, few, BLOCK_ROWS, &ranking, pool, out, distances, |rows, found| {
+    for_each_block(rows, few, BLOCK_ROWS, &ranking, pool, stop, out, distances, |rows, found| {
         ranking.nearest(rows, found);
     });
 }
 
 /// Cuts rows and outputs into blocks, lets `find` fill the lists of each block with ranks, and makes them
-/// distances if those are wanted.
+/// distances if those are wanted. Once `stop` says so, blocks are left as they were.
 pub(crate) fn for_each_block(
     rows: &[f32],
     few: usize,
     block_rows: usize,
     ranking: &Ranking,
     pool: &Pool,
+    stop: &Stop<'_>,
     out: &mut [u32],
     distances: Option<&mut [f32]>,
     find: impl Fn(&[f32], &mut Nearest<'_>) + Sync,
@@ -108,6 +122,9 @@ pub(crate) fn for_each_block(
     let blocks = rows.chunks(block_rows * dim).zip(out.chunks_mut(block_rows * few));
     match distances {
         None => pool.for_each_of(blocks, pool.threads(), |(rows, ids)| {
+            if stop.check().is_err() {
+                return;
+            }
             let mut ranks = vec![0.0; ids.len()];
             find(rows, &mut Nearest::new(few, ids, &mut ranks));
         }),
@@ -115,6 +132,9 @@ pub(crate) fn for_each_block(
             assert_eq!(distances.len(), rows.len() / dim * few);
             let blocks = blocks.zip(distances.chunks_mut(block_rows * few));
             pool.for_each_of(blocks, pool.threads(), |((rows, ids), ranks)| {
+                if stop.check().is_err() {
+                    return;
+                }
                 let mut found = Nearest::new(few, ids, ranks);
                 find(rows, &mut found);
                 ranking.ranks_to_distances(rows, &mut found);
@@ -225,6 +245,11 @@ impl Ranking {
         Ranking { dim, mean, shifted, bias }
     }
 
+    /// Of centroids and rows.
+    pub(crate) fn dim(&self) -> usize {
+        self.dim
+    }
+
     /// Fills the empty lists of a block of rows.
     pub(crate) fn nearest(&self, rows: &[f32], found: &mut Nearest<'_>) {
         let all = 0..self.bias.len();
@@ -267,7 +292,7 @@ impl Ranking {
     }
 
     /// Adds |x - m|^2 to the ranks of each row.
-    fn ranks_to_distances(&self, rows: &[f32], found: &mut Nearest<'_>) {
+    pub(crate) fn ranks_to_distances(&self, rows: &[f32], found: &mut Nearest<'_>) {
         for (row, ranks) in rows.chunks_exact(self.dim).zip(found.ranks.chunks_exact_mut(found.few)) {
             let own = squared_distance(row, &self.mean);
             ranks.iter_mut().for_each(|rank| *rank = (*rank + own).max(0.0));

@@ -19,8 +19,8 @@
 use super::assign::Ranking;
 use super::capacity::Capacity;
 use super::numbers::{mean_of, normalise, squared_distance, MeanSum};
-use super::random::Random;
 use super::seeding::{row_hash, seeds};
+use crate::types::rng::SplitMix64;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -84,7 +84,7 @@ impl Leaves {
 /// there are no more.
 pub fn split_into_leaves(rows: &[f32], dim: usize, params: &LeafParams) -> Leaves {
     assert!(dim > 0 && rows.len().is_multiple_of(dim) && params.leaf_target > 0);
-    let (random, leaves) = (Random::new(params.seed), Leaves::default());
+    let (random, leaves) = (SplitMix64::new(params.seed), Leaves::default());
     let mut split = Split { rows, dim, params, random, leaves, here: None };
     split.cut((0..(rows.len() / dim) as u32).collect());
     split.leaves
@@ -108,7 +108,7 @@ struct Split<'a> {
     rows: &'a [f32],
     dim: usize,
     params: &'a LeafParams,
-    random: Random,
+    random: SplitMix64,
     leaves: Leaves,
     /// Centre of the last leaf appended.
     here: Option<Vec<f32>>,
@@ -302,7 +302,7 @@ mod tests {
     use super::super::kmeans::{kmeans, KmeansParams};
     use super::super::testing::{clustered, objective, skewed};
     use super::*;
-    use crate::pool::Pool;
+    use crate::pool::{Pool, Stop};
 
     fn split(rows: &[f32], dim: usize, leaf_target: usize, leaf_max: usize) -> Leaves {
         let params = LeafParams { leaf_target, leaf_max, seed: 9, spherical: false };
@@ -388,7 +388,7 @@ mod tests {
     fn a_limit_costs_little_residual() {
         let (rows, dim) = (clustered(3000, 24, 10, 5), 24);
         let leaves = split(&rows, dim, 48, 0);
-        let plain = kmeans(&rows, dim, leaves.count(), &KmeansParams::default(), &Pool::new(1));
+        let plain = kmeans(&rows, dim, leaves.count(), &KmeansParams::default(), &Pool::new(1), &Stop::NEVER);
         let (ours, plain) = (residual(&rows, dim, &leaves), objective(&rows, &plain));
         assert!(ours <= plain * 1.05, "{ours} against {plain}");
     }

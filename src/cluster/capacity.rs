@@ -190,8 +190,9 @@ fn least(values: &[f32]) -> (usize, f32) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::random::Random;
+    use super::super::seeding::shuffled;
     use super::*;
+    use crate::types::rng::SplitMix64;
 
     fn assign(ranks: &[f32], leaves: usize, limit: usize) -> Vec<Vec<u32>> {
         let members = Capacity::assign(ranks, &mut vec![0.0; leaves], limit).into_members();
@@ -211,10 +212,10 @@ mod tests {
     #[test]
     fn limits_hold_and_the_sum_is_near_the_least() {
         for seed in 0..30 {
-            let mut random = Random::new(seed);
+            let mut random = SplitMix64::new(seed);
             let (rows, leaves) = (40 + random.below(60) as usize, 2 + random.below(12) as usize);
             // The first leaves are dear to everybody.
-            let rank = |i: usize, random: &mut Random| random.unit() as f32 + (i % leaves) as f32 * 0.1;
+            let rank = |i: usize, random: &mut SplitMix64| random.next_f32() + (i % leaves) as f32 * 0.1;
             let ranks: Vec<f32> = (0..rows * leaves).map(|i| rank(i, &mut random)).collect();
             let limit = rows.div_ceil(leaves) + random.below(4) as usize;
             let members = assign(&ranks, leaves, limit);
@@ -231,7 +232,7 @@ mod tests {
         let mut best = f32::INFINITY;
         for seed in 0..10 {
             let mut owners: Vec<usize> = (0..rows).map(|row| row % leaves).collect();
-            let order = Random::new(seed).shuffled(rows, rows);
+            let order = shuffled(rows, &mut SplitMix64::new(seed));
             let mut improved = true;
             while improved {
                 improved = false;

@@ -1,90 +1,478 @@
-//! Temporary.
-use super::{assign, kmeans, Centroids, KmeansParams};
-use crate::pool::Pool;
+//! A tree of centroids: cells at the bottom, levels of nodes above them, any depth.
+//!
+//! In: a sample of rows and a wanted number of cells. Out: the levels, and the cells of any rows. Children
+//! of one node lie together in the level below it, near ones next to each other as far as one dimension allows.
+//!
+//! 1. Cells by k-means; above [`FLAT_CELLS_MAX`] of them first about sqrt(cells) groups, and cells inside
+//!    each group in proportion to its rows.
+//! 2. Large cells are cut and crumbs given up, at most [`RESIZES_MAX`] times.
+//! 3. Levels upward: the nodes of one level are gathered into balanced groups (`balance`) until few enough
+//!    for one root are left.
+//!
+//! Rows find their cell (`route`) by the centres that k-means ended with, of length 1 if spherical. Means of
+//! all rows, which the index wants, are for the caller to sum while rows are assigned.
+//!
+//! Calls `kernels` (matrix product) and `pool`.
+
+use super::assign::{assign, Centroids};
+use super::balance::{split_into_leaves, LeafParams};
+use super::kmeans::{kmeans, move_to_means, KmeansParams};
+use super::numbers::{group_by, members, normalise, MeanSum};
+use super::route::{Router, BEAM};
+use super::sample::sample_rows;
+use crate::pool::{Pool, Stop};
 use std::ops::Range;
-/// x
+
+/// Up to this many cells, rows are compared with every cell.
+pub const FLAT_CELLS_MAX: usize = 1024;
+
+/// A cell of more than this many mean sizes is cut.
+const LARGE: usize = 3;
+
+/// A cell of less than a mean size over this is given up.
+const SMALL: usize = 8;
+
+/// How often sizes are put right.
+const RESIZES_MAX: usize = 2;
+
+/// Rows a group on which groups of cells are trained.
+const GROUP_SAMPLE_ROWS: usize = 256;
+
+/// How to train a tree.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TreeParams {
+    /// Cells wanted; there may be some more, or fewer.
+    pub cells: usize,
+    /// Most children of a node, at least 2; 0: as many as two levels need, within 16 to 128.
+    pub fanout: usize,
+    /// How to train each level.
+    pub kmeans: KmeansParams,
+}
+
+/// Levels of nodes, and the way to the cells.
+#[derive(Clone, Debug)]
 pub struct CellTree {
-    cells: Centroids,
-    groups: Option<(Vec<Range<usize>>,)>,
+    /// Of each level above the cells, top to bottom: where the children of each node end in the next.
+    child_ends: Vec<Vec<u32>>,
+    cells: usize,
+    router: Router,
 }
+
 impl CellTree {
-    /// x
-    pub fn train(sample: &[f32], dim: usize, cells: usize, fanout: usize, seed: u64, pool: &Pool) -> Self {
-        let c = kmeans(sample, dim, cells, &KmeansParams { seed, ..Default::default() }, pool);
-        let n = c.count();
-        let f = if fanout == 0 { ((n as f64).sqrt() as usize).clamp(16, 64) } else { fanout };
-        if n <= f {
-            return CellTree { cells: c, groups: None };
-        }
-        let g = kmeans(&c.data, dim, f, &KmeansParams { seed, ..Default::default() }, pool);
-        let mut own = vec![0u32; n];
-        assign(&c.data, &g, pool, &mut own, None);
-        let mut order: Vec<usize> = (0..n).collect();
-        order.sort_by_key(|i| own[*i]);
-        let mut data = Vec::new();
-        let mut ranges = Vec::new();
-        for gi in 0..g.count() as u32 {
-            let s = data.len() / dim;
-            for i in order.iter().filter(|i| own[**i] == gi) {
-                data.extend_from_slice(c.centre(*i));
+    /// Trains a tree on `sample`: n x dim, packed, finite, at least one row. Once `stop` says so it ends
+    /// early, with a tree that is not good; the caller asks `stop` too.
+    ///
+    /// # Panics
+    /// If there are no rows.
+    pub fn train(sample: &[f32], dim: usize, params: &TreeParams, pool: &Pool, stop: &Stop<'_>) -> Self {
+        assert!(dim > 0 && !sample.is_empty() && sample.len().is_multiple_of(dim));
+        let mut owners = vec![0; sample.len() / dim];
+        let mut centres = first_cells(sample, dim, params, pool, stop);
+        let mut resizes = 0;
+        loop {
+            let shape = Shape::new(centres, params);
+            let router = shape.router();
+            router.assign_few(sample, 1, pool, stop, &mut owners, None);
+            let (order, ends) = group_by(&owners, shape.cells.count());
+            if resizes < RESIZES_MAX && stop.check().is_ok() && out_of_bounds(&ends) {
+                centres = resized(sample, shape.cells, &order, &ends, params, pool, stop);
+                resizes += 1;
+                continue;
             }
-            let e = data.len() / dim;
-            if e > s {
-                ranges.push(s..e);
-            }
+            let child_ends = shape.above.into_iter().map(|nodes| nodes.child_ends).collect();
+            return CellTree { child_ends, cells: shape.cells.count(), router };
         }
-        CellTree { cells: Centroids { data, dim }, groups: Some((ranges,)) }
     }
-    /// x
+
+    /// How many cells there are.
     pub fn cell_count(&self) -> usize {
-        self.cells.count()
+        self.cells
     }
-    /// x
+
+    /// How many levels there are, that of the cells among them.
     pub fn level_count(&self) -> usize {
-        if self.groups.is_some() {
-            2
-        } else {
-            1
-        }
+        self.child_ends.len() + 1
     }
-    /// x
+
+    /// How many nodes a level has; level 0 is the top, the last one that of the cells.
     pub fn node_count(&self, level: usize) -> usize {
-        match (&self.groups, level) {
-            (Some(g), 0) => g.0.len(),
-            _ => self.cells.count(),
-        }
+        self.child_ends.get(level).map_or(self.cells, Vec::len)
     }
-    /// x
+
+    /// The children of a node in the next level; none of a cell.
     pub fn children(&self, level: usize, node: usize) -> Range<usize> {
-        match (&self.groups, level) {
-            (Some(g), 0) => g.0[node].clone(),
-            _ => 0..0,
-        }
+        let Some(ends) = self.child_ends.get(level) else { return 0..0 };
+        let first = if node == 0 { 0 } else { ends[node - 1] };
+        first as usize..ends[node] as usize
     }
-    /// x
+
+    /// The cells below a node; of a cell, itself.
     pub fn cells_below(&self, level: usize, node: usize) -> Range<usize> {
-        match (&self.groups, level) {
-            (Some(g), 0) => g.0[node].clone(),
-            _ => node..node + 1,
+        let mut range = node..node + 1;
+        for level in level..self.child_ends.len() {
+            range = self.children(level, range.start).start..self.children(level, range.end - 1).end;
         }
+        range
     }
-    /// x
-    pub fn assign(&self, rows: &[f32], pool: &Pool, out: &mut [u32]) {
-        assign(rows, &self.cells, pool, out, None);
+
+    /// The cell of each row, and the squared distance from its centre if wanted: [`assign`] for many cells.
+    pub fn assign(&self, rows: &[f32], pool: &Pool, out: &mut [u32], distances: Option<&mut [f32]>) {
+        self.assign_few(rows, 1, pool, out, distances);
+    }
+
+    /// The `few` nearest cells of each row: [`assign_few`](super::assign_few) for many cells.
+    pub fn assign_few(
+        &self,
+        rows: &[f32],
+        few: usize,
+        pool: &Pool,
+        out: &mut [u32],
+        distances: Option<&mut [f32]>,
+    ) {
+        self.router.assign_few(rows, few, pool, &Stop::NEVER, out, distances);
     }
 }
-/// x
-pub fn sample_rows(n: u64, count: usize, seed: u64) -> Vec<u64> {
-    if count == 0 {
-        return Vec::new();
+
+/// Cells by k-means alone.
+fn first_cells(sample: &[f32], dim: usize, params: &TreeParams, pool: &Pool, stop: &Stop<'_>) -> Centroids {
+    let count = sample.len() / dim;
+    let wanted = params.cells.clamp(1, count);
+    if wanted <= FLAT_CELLS_MAX {
+        return kmeans(sample, dim, wanted, &params.kmeans, pool, stop);
     }
-    let mut r = crate::types::rng::SplitMix64::new(seed);
-    let count = (count as u64).min(n);
-    (0..count)
-        .map(|i| {
-            let a = n * i / count;
-            let b = n * (i + 1) / count;
-            a + r.below(b - a)
-        })
-        .collect()
+    let groups = wanted.isqrt();
+    let picks = sample_rows(count as u64, groups * GROUP_SAMPLE_ROWS, params.kmeans.seed);
+    let picked: Vec<f32> = picks.iter().flat_map(|&row| row_of(sample, dim, row as usize)).copied().collect();
+    let groups = kmeans(&picked, dim, groups, &params.kmeans, pool, stop);
+    let mut owners = vec![0; count];
+    assign(sample, &groups, pool, &mut owners, None);
+    let (order, ends) = group_by(&owners, groups.count());
+    // The group whose rows end at `end` gets the cells up to its share of them all.
+    let share = |end: u32| (end as usize * wanted + count / 2) / count;
+    let mut parts = vec![Vec::new(); groups.count()];
+    pool.for_each_of(parts.iter_mut().enumerate(), pool.threads(), |(group, cells)| {
+        let rows = members(&order, &ends, group);
+        let first = ends[group] - rows.len() as u32;
+        let cells_wanted = (share(ends[group]) - share(first)).max(1);
+        *cells = train_on(sample, dim, rows, cells_wanted, group, params, stop);
+    });
+    Centroids { data: parts.concat(), dim }
+}
+
+fn row_of(rows: &[f32], dim: usize, row: usize) -> &[f32] {
+    &rows[row * dim..][..dim]
+}
+
+/// K-means on some rows of the sample, on this thread. `part` makes it another random stream.
+fn train_on(
+    sample: &[f32],
+    dim: usize,
+    rows: &[u32],
+    wanted: usize,
+    part: usize,
+    params: &TreeParams,
+    stop: &Stop<'_>,
+) -> Vec<f32> {
+    let mut packed = Vec::with_capacity(rows.len() * dim);
+    rows.iter().for_each(|&row| packed.extend_from_slice(row_of(sample, dim, row as usize)));
+    let kmeans_params =
+        KmeansParams { seed: params.kmeans.seed.wrapping_add(1 + part as u64), ..params.kmeans };
+    kmeans(&packed, dim, wanted, &kmeans_params, &Pool::new(1), stop).data
+}
+
+/// Rows of each cell, from where they end.
+fn sizes(ends: &[u32]) -> impl Iterator<Item = usize> + '_ {
+    let firsts = std::iter::once(0).chain(ends.iter().copied());
+    firsts.zip(ends).map(|(first, &end)| (end - first) as usize)
+}
+
+/// How many cells one of this size should be, given the mean size; 0: it should not be.
+fn pieces(size: usize, rows: usize, cells: usize) -> usize {
+    if size * cells > LARGE * rows {
+        (size * cells + rows / 2) / rows
+    } else {
+        usize::from(size * cells * SMALL >= rows)
+    }
+}
+
+fn out_of_bounds(ends: &[u32]) -> bool {
+    let rows = ends.last().map_or(0, |&end| end as usize);
+    sizes(ends).any(|size| pieces(size, rows, ends.len()) != 1)
+}
+
+/// Cuts large cells by k-means, leaves out crumbs, and moves the others to their means.
+fn resized(
+    sample: &[f32],
+    mut cells: Centroids,
+    order: &[u32],
+    ends: &[u32],
+    params: &TreeParams,
+    pool: &Pool,
+    stop: &Stop<'_>,
+) -> Centroids {
+    let dim = cells.dim;
+    move_to_means(sample, order, ends, &mut cells, pool);
+    if params.kmeans.spherical {
+        cells.data.chunks_exact_mut(dim).for_each(normalise);
+    }
+    let mut parts = vec![Vec::new(); cells.count()];
+    pool.for_each_of(parts.iter_mut().enumerate(), pool.threads(), |(cell, part)| {
+        let rows = members(order, ends, cell);
+        *part = match pieces(rows.len(), order.len(), ends.len()) {
+            0 => Vec::new(),
+            1 => cells.centre(cell).to_vec(),
+            pieces => train_on(sample, dim, rows, pieces, cell, params, stop),
+        };
+    });
+    Centroids { data: parts.concat(), dim }
+}
+
+/// Cells in the order of the tree, and the levels above them.
+struct Shape {
+    cells: Centroids,
+    /// Top to bottom.
+    above: Vec<Nodes>,
+}
+
+/// A level above the cells.
+struct Nodes {
+    /// Plain means of the children.
+    centres: Centroids,
+    child_ends: Vec<u32>,
+}
+
+impl Shape {
+    fn new(cells: Centroids, params: &TreeParams) -> Self {
+        let (limit, target) = fanout(cells.count(), params.fanout);
+        let KmeansParams { seed, spherical, .. } = params.kmeans;
+        let split = LeafParams { leaf_target: target, leaf_max: limit, seed, spherical };
+        // Bottom to top: the nodes of each level in the order in which they were found, and their groups.
+        let mut found = Vec::new();
+        let mut nodes = cells;
+        while nodes.count() > limit {
+            let groups = split_into_leaves(&nodes.data, nodes.dim, &split);
+            let centres = (0..groups.count()).flat_map(|group| centre(&nodes, groups.rows(group), spherical));
+            let centres = Centroids { data: centres.collect(), dim: nodes.dim };
+            found.push((std::mem::replace(&mut nodes, centres), groups));
+        }
+        // Top to bottom: the order of one level orders the one below it.
+        let mut above = Vec::new();
+        let mut order: Vec<u32> = (0..nodes.count() as u32).collect();
+        let mut level = nodes;
+        for (below, groups) in found.into_iter().rev() {
+            let mut order_below = Vec::with_capacity(below.count());
+            let mut child_ends = Vec::with_capacity(order.len());
+            for &node in &order {
+                order_below.extend_from_slice(groups.rows(node as usize));
+                child_ends.push(order_below.len() as u32);
+            }
+            let data = order_below.iter().flat_map(|&node| below.centre(node as usize)).copied().collect();
+            let below = Centroids { data, dim: below.dim };
+            above.push(Nodes { centres: std::mem::replace(&mut level, below), child_ends });
+            order = order_below;
+        }
+        Shape { cells: level, above }
+    }
+
+    /// The way to the cells: by the level that needs the fewest comparisons, if there are many cells.
+    fn router(&self) -> Router {
+        let (cells, dim) = (&self.cells.data, self.cells.dim);
+        let all = self.cells.count();
+        let comparisons = |level: &usize| {
+            let nodes = self.above[*level].centres.count();
+            nodes + BEAM * all / nodes
+        };
+        let best = (0..self.above.len()).min_by_key(comparisons);
+        match best {
+            Some(level) if all > FLAT_CELLS_MAX => {
+                Router::grouped(cells, dim, &self.above[level].centres.data, self.cell_ends(level))
+            }
+            _ => Router::flat(cells, dim),
+        }
+    }
+
+    /// Where the cells below each node of a level end.
+    fn cell_ends(&self, level: usize) -> Vec<u32> {
+        let mut ends = self.above[level].child_ends.clone();
+        for below in &self.above[level + 1..] {
+            ends.iter_mut().for_each(|end| *end = below.child_ends[*end as usize - 1]);
+        }
+        ends
+    }
+}
+
+/// The centre of some nodes.
+fn centre(nodes: &Centroids, members: &[u32], spherical: bool) -> Vec<f32> {
+    let mut sum = MeanSum::new(nodes.dim);
+    members.iter().for_each(|&node| sum.add(nodes.centre(node as usize)));
+    let mut centre = vec![0.0; nodes.dim];
+    sum.take_mean(&mut centre);
+    if spherical {
+        normalise(&mut centre);
+    }
+    centre
+}
+
+/// Most children of a node, and how many it should have so that all levels are alike and have some room.
+fn fanout(cells: usize, wanted: usize) -> (usize, usize) {
+    let limit = match wanted {
+        0 => ((cells.isqrt() + 1) * 4 / 3 + 1).clamp(16, 128),
+        wanted => wanted.max(2),
+    };
+    let roomy = (limit * 3 / 4).max(2);
+    let reaches = |target: usize, levels: u32| target.checked_pow(levels).is_none_or(|nodes| nodes >= cells);
+    let levels = (1..usize::BITS).find(|&levels| reaches(roomy, levels)).unwrap_or(usize::BITS);
+    let target = (2..roomy).find(|&target| reaches(target, levels)).unwrap_or(roomy);
+    (limit, target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::numbers::mean_of;
+    use super::super::testing::{clustered, objective, skewed, THREADS};
+    use super::*;
+
+    fn params(cells: usize, fanout: usize) -> TreeParams {
+        TreeParams { cells, fanout, kmeans: KmeansParams { seed: 3, iterations_max: 4, spherical: false } }
+    }
+
+    fn train(rows: &[f32], dim: usize, cells: usize, fanout: usize, threads: usize) -> CellTree {
+        CellTree::train(rows, dim, &params(cells, fanout), &Pool::new(threads), &Stop::NEVER)
+    }
+
+    fn owners(tree: &CellTree, rows: &[f32], dim: usize) -> Vec<u32> {
+        let mut owners = vec![0; rows.len() / dim];
+        tree.assign(rows, &Pool::new(2), &mut owners, None);
+        owners
+    }
+
+    /// Levels fit together, and no node has more children than it may.
+    fn check(tree: &CellTree, fanout: usize) {
+        let last = tree.level_count() - 1;
+        assert!(tree.node_count(0) <= fanout && tree.node_count(last) == tree.cell_count());
+        for level in 0..=last {
+            let (mut next_child, mut next_cell) = (0, 0);
+            for node in 0..tree.node_count(level) {
+                let (children, cells) = (tree.children(level, node), tree.cells_below(level, node));
+                assert_eq!(cells.start, next_cell);
+                next_cell = cells.end;
+                if level < last {
+                    assert_eq!(children.start, next_child);
+                    next_child = children.end;
+                    assert!((1..=fanout).contains(&children.len()), "{} children", children.len());
+                } else {
+                    assert_eq!((children.len(), cells), (0, node..node + 1));
+                }
+            }
+            assert_eq!(next_cell, tree.cell_count());
+            assert!(level == last || next_child == tree.node_count(level + 1));
+        }
+    }
+
+    #[test]
+    fn trees_of_any_depth_fit_together() {
+        let dim = 5;
+        let rows = clustered(4000, dim, 60, 1);
+        for (cells, fanout, levels) in
+            [(1, 8, 1), (8, 8, 1), (60, 8, 3), (60, 16, 2), (60, 2, 6), (300, 40, 2)]
+        {
+            let tree = train(&rows, dim, cells, fanout, 2);
+            check(&tree, fanout);
+            let got = tree.level_count();
+            assert!(got.abs_diff(levels) <= 1, "{got} levels for {cells} cells");
+            assert!(tree.cell_count() * 2 >= cells && tree.cell_count() <= cells * 2);
+        }
+    }
+
+    #[test]
+    fn many_cells_are_trained_and_found_by_groups() {
+        let dim = 6;
+        let rows = clustered(20_000, dim, 100, 1);
+        let tree = train(&rows, dim, 1500, 0, 2);
+        check(&tree, 128);
+        assert!(tree.cell_count() > FLAT_CELLS_MAX && tree.level_count() == 2);
+        let mut distances = vec![0.0; 20_000];
+        tree.assign(&rows, &Pool::new(1), &mut [0; 20_000], Some(&mut distances));
+        let found = distances.iter().map(|&d| f64::from(d)).sum::<f64>() / 20_000.0;
+        let kmeans_params = params(0, 0).kmeans;
+        let flat = kmeans(&rows, dim, tree.cell_count(), &kmeans_params, &Pool::new(1), &Stop::NEVER);
+        let plain = objective(&rows, &flat);
+        assert!(found < plain * 1.1, "{found} against {plain}");
+    }
+
+    #[test]
+    fn nodes_that_share_a_parent_lie_near_each_other() {
+        let dim = 4;
+        let rows = clustered(6000, dim, 60, 7);
+        let tree = train(&rows, dim, 60, 12, 1);
+        let (order, ends) = group_by(&owners(&tree, &rows, dim), tree.cell_count());
+        // Sum of squared distances from the mean of the rows in these cells.
+        let spread = |cells: Range<usize>| {
+            let below = cells.flat_map(|cell| members(&order, &ends, cell));
+            let packed: Vec<f32> = below.flat_map(|&row| row_of(&rows, dim, row as usize)).copied().collect();
+            let mean = Centroids { data: mean_of(&packed, dim), dim };
+            objective(&packed, &mean) * (packed.len() / dim) as f64
+        };
+        let nodes: f64 = (0..tree.node_count(0)).map(|node| spread(tree.cells_below(0, node))).sum();
+        let all = spread(0..tree.cell_count());
+        assert!(nodes < 0.6 * all, "{nodes} of {all}");
+    }
+
+    #[test]
+    fn sizes_of_cells_are_bounded_on_skewed_rows() {
+        let dim = 8;
+        let rows = skewed(20_000, dim, 300, 2);
+        let tree = train(&rows, dim, 100, 0, 2);
+        let (_, ends) = group_by(&owners(&tree, &rows, dim), tree.cell_count());
+        let mut sizes: Vec<usize> = sizes(&ends).collect();
+        sizes.sort_unstable();
+        let mean = 20_000 / sizes.len();
+        // The largest is that of the 6,000 equal rows, which nothing can cut.
+        assert!(sizes[sizes.len() - 2] <= mean * 4, "{sizes:?}");
+        assert!(sizes[sizes.len() / 20] * 10 >= mean, "{sizes:?}");
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let rows = skewed(6000, 6, 80, 4);
+        for cells in [50, 1200] {
+            let one = train(&rows, 6, cells, 0, 1);
+            for threads in THREADS {
+                let tree = train(&rows, 6, cells, 0, threads);
+                assert_eq!(tree.child_ends, one.child_ends);
+                assert_eq!(owners(&tree, &rows, 6), owners(&one, &rows, 6));
+            }
+        }
+    }
+
+    #[test]
+    fn degenerate_samples_make_small_trees() {
+        for (rows, cells) in [(1, 1), (1, 50), (500, 50), (3000, 2000)] {
+            let tree = train(&[1.0, -2.0].repeat(rows), 2, cells, 0, 2);
+            assert_eq!(tree.cell_count(), 1);
+            check(&tree, 16);
+        }
+        let rows: Vec<f32> = (0..3000).flat_map(|i| [(i % 5) as f32, 0.0]).collect();
+        assert_eq!(train(&rows, 2, 2000, 0, 2).cell_count(), 5);
+    }
+
+    #[test]
+    fn a_stopped_training_ends_with_some_tree() {
+        let rows = clustered(5000, 4, 30, 1);
+        let now = std::sync::atomic::AtomicI32::new(1);
+        let stop = Stop::NEVER.with_token(&now);
+        let tree = CellTree::train(&rows, 4, &params(1500, 0), &Pool::new(2), &stop);
+        assert!(tree.cell_count() > 0);
+    }
+
+    #[test]
+    fn fanouts_leave_room_and_reach_every_cell() {
+        for cells in [1usize, 2, 16, 17, 600, 650, 1000, 5171, 16_384, 650_000] {
+            for wanted in [0, 2, 3, 8, 64, 1000] {
+                let (limit, target) = fanout(cells, wanted);
+                assert!(target >= 2 && target <= limit && (wanted == 0 || limit == wanted));
+            }
+        }
+        assert_eq!((fanout(650, 0), fanout(5171, 0)), ((35, 26), (97, 72)));
+    }
 }

@@ -9,11 +9,11 @@
 //!
 //! Each cell is summed by one thread in the order of its rows, so that results do not depend on the threads.
 
-use super::assign::{assign, Centroids, NO_CENTROID};
-use super::numbers::{group_by, normalise, MeanSum};
-use super::random::Random;
+use super::assign::{assign_until, Centroids, NO_CENTROID};
+use super::numbers::{group_by, members, normalise, MeanSum};
 use super::seeding::{draw, seeds};
-use crate::pool::Pool;
+use crate::pool::{Pool, Stop};
+use crate::types::rng::SplitMix64;
 
 /// Rounds end when at most one row in this many has changed its cell.
 const STOP_SHARE: usize = 500;
@@ -40,10 +40,18 @@ impl Default for KmeansParams {
 ///
 /// * `rows`: n x dim, packed, finite
 ///
-/// Returns 1 to `count` centroids; none if there are no rows or `count` is 0.
-pub fn kmeans(rows: &[f32], dim: usize, count: usize, params: &KmeansParams, pool: &Pool) -> Centroids {
+/// Returns 1 to `count` centroids; none if there are no rows or `count` is 0. Once `stop` says so it ends
+/// early, with centroids that are not good; the caller asks `stop` too.
+pub fn kmeans(
+    rows: &[f32],
+    dim: usize,
+    count: usize,
+    params: &KmeansParams,
+    pool: &Pool,
+    stop: &Stop<'_>,
+) -> Centroids {
     assert!(dim > 0 && rows.len().is_multiple_of(dim));
-    let mut random = Random::new(params.seed);
+    let mut random = SplitMix64::new(params.seed);
     let mut centroids = Centroids { data: Vec::with_capacity(count.min(rows.len() / dim) * dim), dim };
     let seeds = if count > 0 { seeds(rows, dim, count, &mut random) } else { Vec::new() };
     for seed in seeds {
@@ -58,7 +66,10 @@ pub fn kmeans(rows: &[f32], dim: usize, count: usize, params: &KmeansParams, poo
     let mut owners = vec![0; row_count];
     let mut distances = vec![0.0; row_count];
     for _ in 0..params.iterations_max.max(1) {
-        assign(rows, &centroids, pool, &mut owners, Some(&mut distances));
+        assign_until(rows, &centroids, 1, pool, stop, &mut owners, Some(&mut distances));
+        if stop.check().is_err() {
+            break;
+        }
         let (order, ends) = group_by(&owners, centroids.count());
         move_to_means(rows, &order, &ends, &mut centroids, pool);
         let restarted = restart_empty(rows, &order, &ends, &distances, &mut centroids, &mut random);
@@ -79,7 +90,13 @@ fn finish_centres(data: &mut [f32], dim: usize, spherical: bool) {
 }
 
 /// Puts each centroid at the mean of its rows; one without rows stays.
-fn move_to_means(rows: &[f32], order: &[u32], ends: &[u32], centroids: &mut Centroids, pool: &Pool) {
+pub(crate) fn move_to_means(
+    rows: &[f32],
+    order: &[u32],
+    ends: &[u32],
+    centroids: &mut Centroids,
+    pool: &Pool,
+) {
     let dim = centroids.dim;
     let cells_a_part = centroids.count().div_ceil(64);
     let parts = centroids.data.chunks_mut(cells_a_part * dim).enumerate();
@@ -94,12 +111,6 @@ fn move_to_means(rows: &[f32], order: &[u32], ends: &[u32], centroids: &mut Cent
     });
 }
 
-/// The rows of cell `cell`, as `group_by` ordered them.
-fn members<'a>(order: &'a [u32], ends: &[u32], cell: usize) -> &'a [u32] {
-    let first = if cell == 0 { 0 } else { ends[cell - 1] };
-    &order[first as usize..ends[cell] as usize]
-}
-
 /// Puts each centroid without rows on a row of the cell with the largest sum of squared distances, drawn in
 /// proportion to its own; removes it if all rows lie on their centres. True if one was placed anew.
 fn restart_empty(
@@ -108,7 +119,7 @@ fn restart_empty(
     ends: &[u32],
     distances: &[f32],
     centroids: &mut Centroids,
-    random: &mut Random,
+    random: &mut SplitMix64,
 ) -> bool {
     let dim = centroids.dim;
     let count = centroids.count();
@@ -125,7 +136,8 @@ fn restart_empty(
         if sums[donor] > 0.0 {
             let weights = far(donor);
             let total: f64 = weights.iter().map(|&d| f64::from(d)).sum();
-            let row = members(order, ends, donor)[draw(&weights, random.unit() * total)] as usize;
+            let row =
+                members(order, ends, donor)[draw(&weights, f64::from(random.next_f32()) * total)] as usize;
             centroids.data[cell * dim..][..dim].copy_from_slice(&rows[row * dim..][..dim]);
             // Two centres will share what one had.
             sums[donor] /= 2.0;
@@ -148,17 +160,26 @@ fn remove(centroids: &mut Centroids, unused: &[usize]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::assign::assign;
+    use super::super::seeding::shuffled;
     use super::super::testing::{clustered, objective, THREADS};
     use super::*;
 
     fn train(rows: &[f32], dim: usize, count: usize, threads: usize) -> Centroids {
-        kmeans(rows, dim, count, &KmeansParams { seed: 5, ..KmeansParams::default() }, &Pool::new(threads))
+        kmeans(
+            rows,
+            dim,
+            count,
+            &KmeansParams { seed: 5, ..KmeansParams::default() },
+            &Pool::new(threads),
+            &Stop::NEVER,
+        )
     }
 
     /// Lloyd from random rows, one row and one centroid at a time, in f64.
     fn naive(rows: &[f32], dim: usize, count: usize, rounds: usize, seed: u64) -> Vec<f32> {
-        let mut random = Random::new(seed);
-        let picks = random.shuffled(rows.len() / dim, count);
+        let mut random = SplitMix64::new(seed);
+        let picks = shuffled(rows.len() / dim, &mut random);
         let mut centres: Vec<f64> = Vec::new();
         for &pick in &picks[..count] {
             centres.extend(rows[pick as usize * dim..][..dim].iter().map(|&x| f64::from(x)));
@@ -244,7 +265,7 @@ mod tests {
         let mut rows = clustered(1000, 16, 9, 8);
         rows.chunks_exact_mut(16).for_each(normalise);
         let params = KmeansParams { spherical: true, ..KmeansParams::default() };
-        let centroids = kmeans(&rows, 16, 12, &params, &Pool::new(1));
+        let centroids = kmeans(&rows, 16, 12, &params, &Pool::new(1), &Stop::NEVER);
         for centre in centroids.data.chunks_exact(16) {
             assert!((centre.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
         }

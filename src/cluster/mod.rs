@@ -5,18 +5,22 @@
 //! the threads, and sums are formed in one order. Between kinds of CPU results may differ in the last bit,
 //! since the matrix product sums as its registers are wide.
 //!
-//! `sample` picks the rows to train on; `kmeans` finds the centroids of one level; `assign` names the
-//! nearest centroids of rows; `hierarchy` trains a tree of them; `balance` splits one cell into leaves.
+//! In the order of a build: `sample` picks the rows to train on; `hierarchy` trains a tree whose bottom nodes
+//! are the cells, with `kmeans` for each level, and names the nearest cells of all rows (`assign`, `route`);
+//! `balance` cuts the rows of a cell into leaves, by `capacity`; `exchange` lets rows change to nearer leaves
+//! of other cells. A cell is as many rows as fit into memory for each thread; a leaf is what a search visits.
 //!
 //! Calls `kernels` and `pool`. No I/O, no clocks; rows must be finite, and are trusted to be.
 
 mod assign;
 mod balance;
 mod capacity;
+mod exchange;
 mod hierarchy;
 mod kmeans;
 mod numbers;
-mod random;
+mod route;
+mod sample;
 mod seeding;
 
 #[cfg(test)]
@@ -25,5 +29,7 @@ mod testing;
 pub use crate::kernels::gemm::inner_products;
 pub use assign::{assign, assign_few, Centroids, NO_CENTROID};
 pub use balance::{split_into_leaves, LeafParams, Leaves};
-pub use hierarchy::{sample_rows, CellTree};
+pub use exchange::{exchange, LeafFinder};
+pub use hierarchy::{CellTree, TreeParams, FLAT_CELLS_MAX};
 pub use kmeans::{kmeans, KmeansParams};
+pub use sample::{held_out_rows, sample_rows};

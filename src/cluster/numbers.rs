@@ -102,6 +102,12 @@ pub(crate) fn group_by(groups: &[u32], group_count: usize) -> (Vec<u32>, Vec<u32
     (order, ends)
 }
 
+/// The positions in one group, as [`group_by`] ordered them.
+pub(crate) fn members<'a>(order: &'a [u32], ends: &[u32], group: usize) -> &'a [u32] {
+    let first = if group == 0 { 0 } else { ends[group - 1] };
+    &order[first as usize..ends[group] as usize]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,8 +9,8 @@
 //! Calls `kernels` (matrix product).
 
 use super::numbers::mean_of;
-use super::random::Random;
 use crate::kernels::gemm::inner_products;
+use crate::types::rng::SplitMix64;
 use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -28,7 +28,7 @@ const CANDIDATES: usize = 4;
 
 /// Positions of at most `count` rows to begin with (not 0): fewer if there are fewer distinct rows, never two
 /// equal ones.
-pub(crate) fn seeds(rows: &[f32], dim: usize, count: usize, random: &mut Random) -> Vec<u32> {
+pub(crate) fn seeds(rows: &[f32], dim: usize, count: usize, random: &mut SplitMix64) -> Vec<u32> {
     if count > SPREAD_CENTRES_MAX {
         return distinct(rows, dim, count, random);
     }
@@ -41,12 +41,12 @@ pub(crate) fn seeds(rows: &[f32], dim: usize, count: usize, random: &mut Random)
 }
 
 /// Positions of `wanted` random rows of which no two are equal, or of one of each kind if there are fewer.
-fn distinct(rows: &[f32], dim: usize, wanted: usize, random: &mut Random) -> Vec<u32> {
+fn distinct(rows: &[f32], dim: usize, wanted: usize, random: &mut SplitMix64) -> Vec<u32> {
     let mut seen = HashSet::with_capacity(wanted);
     let mut positions = Vec::with_capacity(wanted);
     let count = rows.len() / dim;
     let mut bytes = Vec::new();
-    for position in random.shuffled(count, count) {
+    for position in shuffled(count, random) {
         if positions.len() == wanted {
             break;
         }
@@ -55,6 +55,15 @@ fn distinct(rows: &[f32], dim: usize, wanted: usize, random: &mut Random) -> Vec
         }
     }
     positions
+}
+
+/// `0..count` in random order.
+pub(crate) fn shuffled(count: usize, random: &mut SplitMix64) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..count as u32).collect();
+    for i in 0..count {
+        order.swap(i, i + random.below((count - i) as u64) as usize);
+    }
+    order
 }
 
 /// A hash by which equal rows are found; both zeros are equal.
@@ -98,7 +107,7 @@ impl Distances {
 }
 
 /// Greedy k-means++: indices of at most `count` rows.
-fn spread(distances: &Distances, count: usize, random: &mut Random) -> Vec<usize> {
+fn spread(distances: &Distances, count: usize, random: &mut SplitMix64) -> Vec<usize> {
     let first = random.below(distances.count as u64) as usize;
     let mut chosen = vec![first];
     let mut nearest: Vec<f32> = distances.from(first).collect();
@@ -109,7 +118,7 @@ fn spread(distances: &Distances, count: usize, random: &mut Random) -> Vec<usize
         }
         let mut best = (f64::INFINITY, 0);
         for _ in 0..CANDIDATES {
-            let candidate = draw(&nearest, random.unit() * total);
+            let candidate = draw(&nearest, f64::from(random.next_f32()) * total);
             let left = distances.from(candidate).zip(&nearest).map(|(d, &old)| f64::from(d.min(old))).sum();
             if left < best.0 {
                 best = (left, candidate);
@@ -147,7 +156,7 @@ mod tests {
         let kinds = 37;
         let rows: Vec<f32> = (0..500).flat_map(|i| [(i % kinds) as f32, 1.0, -0.0]).collect();
         for count in [1, 5, 36, 37, 38, 300, 499] {
-            let seeds = seeds(&rows, 3, count, &mut Random::new(3));
+            let seeds = seeds(&rows, 3, count, &mut SplitMix64::new(3));
             let kinds_found: HashSet<u32> = seeds.iter().map(|s| s % kinds).collect();
             assert_eq!(seeds.len(), count.min(kinds as usize), "{count}");
             assert_eq!(kinds_found.len(), seeds.len());
@@ -155,15 +164,25 @@ mod tests {
     }
 
     #[test]
+    fn a_shuffle_keeps_every_number_once() {
+        for count in [0, 1, 10, 1000] {
+            let mut order = shuffled(count, &mut SplitMix64::new(7));
+            assert!(count < 10 || !order.is_sorted());
+            order.sort_unstable();
+            assert_eq!(order, (0..count as u32).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
     fn both_zeros_are_one_row() {
-        assert_eq!(distinct(&[0.0, -0.0, -0.0, 0.0], 1, 4, &mut Random::new(1)).len(), 1);
+        assert_eq!(distinct(&[0.0, -0.0, -0.0, 0.0], 1, 4, &mut SplitMix64::new(1)).len(), 1);
     }
 
     #[test]
     fn seeds_fall_into_every_far_cluster() {
         let rows: Vec<f32> = (0..800).map(|i| (i % 8 * 1000) as f32 + (i / 8) as f32 * 0.01).collect();
         for seed in 0..20 {
-            let seeds = seeds(&rows, 1, 8, &mut Random::new(seed));
+            let seeds = seeds(&rows, 1, 8, &mut SplitMix64::new(seed));
             let clusters: HashSet<u32> = seeds.iter().map(|s| s % 8).collect();
             assert_eq!(clusters.len(), 8);
         }

@@ -2,19 +2,19 @@
 
 use super::assign::Centroids;
 use super::numbers::squared_distance;
-use super::random::Random;
+use crate::types::rng::SplitMix64;
 
 /// Numbers of threads that must give the same bits.
 pub(crate) const THREADS: [usize; 3] = [1, 2, 5];
 
 /// A normal number, nearly: the sum of four uniform ones.
-pub(crate) fn normal(random: &mut Random) -> f32 {
-    ((0..4).map(|_| random.unit()).sum::<f64>() - 2.0) as f32 * 1.7
+pub(crate) fn normal(random: &mut SplitMix64) -> f32 {
+    ((0..4).map(|_| random.next_f32()).sum::<f32>() - 2.0) * 1.7
 }
 
 /// Rows around `clusters` random centres.
 pub(crate) fn clustered(count: usize, dim: usize, clusters: usize, seed: u64) -> Vec<f32> {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::new(seed);
     let centres: Vec<f32> = (0..clusters * dim).map(|_| normal(&mut random) * 3.0).collect();
     let mut rows = Vec::with_capacity(count * dim);
     for _ in 0..count {
@@ -26,7 +26,7 @@ pub(crate) fn clustered(count: usize, dim: usize, clusters: usize, seed: u64) ->
 
 /// Rows around centres whose sizes follow Zipf's law; three rows in ten are copies of one.
 pub(crate) fn skewed(count: usize, dim: usize, clusters: usize, seed: u64) -> Vec<f32> {
-    let mut random = Random::new(seed);
+    let mut random = SplitMix64::new(seed);
     let centres: Vec<f32> = (0..clusters * dim).map(|_| normal(&mut random) * 3.0).collect();
     let mut rows = Vec::with_capacity(count * dim);
     for _ in 0..count {
@@ -35,7 +35,7 @@ pub(crate) fn skewed(count: usize, dim: usize, clusters: usize, seed: u64) -> Ve
             continue;
         }
         // The rank whose logarithm is uniform has frequency 1 / rank.
-        let rank = (clusters as f64).powf(random.unit()) as usize - 1;
+        let rank = (clusters as f64).powf(f64::from(random.next_f32())) as usize - 1;
         rows.extend(centres[rank * dim..][..dim].iter().map(|c| c + normal(&mut random)));
     }
     rows

@@ -1,0 +1,202 @@
+//! Rows to cells, by way of groups of cells where there are many.
+//!
+//! With 5,000 cells a row would be compared 5,000 times. Instead the groups of cells are ranked first, 70 of
+//! them, and only the cells of the [`BEAM`] nearest groups after that: 350 comparisons. The rows of a block
+//! are gathered by group, so that each group's cells meet all rows that chose it in one matrix product.
+//!
+//! In: rows. Out: the nearest cells, among those of the groups that were looked into.
+//!
+//! Calls `kernels` (matrix product) and `pool`.
+
+use super::assign::{for_each_block, Nearest, Ranking, BLOCK_ROWS, NO_CENTROID};
+use super::numbers::{group_by, members};
+use crate::pool::{Pool, Stop};
+
+/// Groups that a row looks into.
+pub(crate) const BEAM: usize = 4;
+
+/// Rows that are gathered by group at once: enough that a group meets some hundred rows of a block.
+const GATHERED_ROWS: usize = 4096;
+
+/// The way from rows to cells.
+#[derive(Clone, Debug)]
+pub(crate) struct Router {
+    dim: usize,
+    cells: Ranking,
+    groups: Option<Groups>,
+}
+
+#[derive(Clone, Debug)]
+struct Groups {
+    centres: Ranking,
+    /// Where the cells of each group end.
+    ends: Vec<u32>,
+}
+
+impl Router {
+    /// Compares every row with every cell.
+    pub(crate) fn flat(cells: &[f32], dim: usize) -> Self {
+        Router { dim, cells: Ranking::new(cells, dim), groups: None }
+    }
+
+    /// Compares rows with the cells of the nearest groups; those of one group lie together and end at `ends`.
+    pub(crate) fn grouped(cells: &[f32], dim: usize, centres: &[f32], ends: Vec<u32>) -> Self {
+        let groups = Groups { centres: Ranking::new(centres, dim), ends };
+        Router { dim, cells: Ranking::new(cells, dim), groups: Some(groups) }
+    }
+
+    /// As [`assign_few`](super::assign_few).
+    pub(crate) fn assign_few(
+        &self,
+        rows: &[f32],
+        few: usize,
+        pool: &Pool,
+        stop: &Stop<'_>,
+        out: &mut [u32],
+        distances: Option<&mut [f32]>,
+    ) {
+        match &self.groups {
+            None => for_each_block(
+                rows,
+                few,
+                BLOCK_ROWS,
+                &self.cells,
+                pool,
+                stop,
+                out,
+                distances,
+                |rows, found| {
+                    self.cells.nearest(rows, found);
+                },
+            ),
+            Some(groups) => {
+                let find = |rows: &[f32], found: &mut Nearest<'_>| self.by_groups(groups, rows, found);
+                for_each_block(rows, few, GATHERED_ROWS, &self.cells, pool, stop, out, distances, find);
+            }
+        }
+    }
+
+    fn by_groups(&self, groups: &Groups, rows: &[f32], found: &mut Nearest<'_>) {
+        let count = rows.len() / self.dim;
+        let beam = BEAM.min(groups.ends.len());
+        let mut chosen = vec![0; count * beam];
+        let mut ranks = vec![0.0; count * beam];
+        for (block, rows) in rows.chunks(BLOCK_ROWS * self.dim).enumerate() {
+            let first = block * BLOCK_ROWS * beam;
+            let range = first..first + rows.len() / self.dim * beam;
+            let mut nearest = Nearest::new(beam, &mut chosen[range.clone()], &mut ranks[range]);
+            groups.centres.nearest(rows, &mut nearest);
+        }
+        // Where ranks overflow, a row may have chosen fewer groups.
+        chosen.iter_mut().for_each(|group| *group = if *group == NO_CENTROID { 0 } else { *group });
+        offer_by_group(&self.cells, &groups.ends, rows, &chosen, found);
+        found.close();
+    }
+}
+
+/// Offers each row the centroids of the groups that it chose. The centroids of one group lie together.
+///
+/// * `ends`: where the centroids of each group end
+/// * `chosen`: groups, as many for each row
+pub(crate) fn offer_by_group(
+    centroids: &Ranking,
+    ends: &[u32],
+    rows: &[f32],
+    chosen: &[u32],
+    found: &mut Nearest<'_>,
+) {
+    let dim = centroids.dim();
+    let choices_a_row = chosen.len() / (rows.len() / dim).max(1);
+    let (order, order_ends) = group_by(chosen, ends.len());
+    let mut gathered = Vec::with_capacity(BLOCK_ROWS * dim);
+    let mut products = Vec::new();
+    for group in 0..ends.len() {
+        let first = if group == 0 { 0 } else { ends[group - 1] };
+        let range = first as usize..ends[group] as usize;
+        for choices in members(&order, &order_ends, group).chunks(BLOCK_ROWS) {
+            let row = |choice: usize| choices[choice] as usize / choices_a_row;
+            gathered.clear();
+            (0..choices.len()).for_each(|i| gathered.extend_from_slice(&rows[row(i) * dim..][..dim]));
+            products.resize(products.len().max(BLOCK_ROWS * range.len()), 0.0);
+            centroids.offer(&gathered, range.clone(), &mut products, row, found);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::balance::{split_into_leaves, LeafParams};
+    use super::super::numbers::{mean_of, squared_distance};
+    use super::super::testing::{clustered, THREADS};
+    use super::*;
+
+    /// Cells in groups of about 20, their router, and the plain one.
+    fn routers(cells: usize, dim: usize) -> (Vec<f32>, Router, Router) {
+        let rows = clustered(cells, dim, 30, 1);
+        let params = LeafParams { leaf_target: 20, leaf_max: 0, seed: 1, spherical: false };
+        let groups = split_into_leaves(&rows, dim, &params);
+        let cells: Vec<f32> =
+            groups.order.iter().flat_map(|&cell| &rows[cell as usize * dim..][..dim]).copied().collect();
+        let mut centres = Vec::new();
+        for group in 0..groups.count() {
+            let first = if group == 0 { 0 } else { groups.ends[group - 1] } as usize;
+            centres.extend(mean_of(&cells[first * dim..groups.ends[group] as usize * dim], dim));
+        }
+        let flat = Router::flat(&cells, dim);
+        let grouped = Router::grouped(&cells, dim, &centres, groups.ends);
+        (cells, grouped, flat)
+    }
+
+    fn run(router: &Router, rows: &[f32], few: usize, threads: usize) -> (Vec<u32>, Vec<f32>) {
+        let count = rows.len() / router.dim * few;
+        let (mut out, mut distances) = (vec![0; count], vec![0.0; count]);
+        let pool = Pool::new(threads);
+        router.assign_few(rows, few, &pool, &Stop::NEVER, &mut out, Some(&mut distances));
+        (out, distances)
+    }
+
+    #[test]
+    fn the_way_by_groups_seldom_misses_the_nearest_cell() {
+        let dim = 12;
+        let (cells, grouped, flat) = routers(400, dim);
+        // Of the same clusters as the cells.
+        let rows = clustered(9000, dim, 30, 1);
+        let (by_groups, distances) = run(&grouped, &rows, 1, 1);
+        let (all, nearest) = run(&flat, &rows, 1, 1);
+        let missed = by_groups.iter().zip(&all).filter(|(a, b)| a != b).count();
+        assert!(missed < 9000 / 50, "{missed} of 9000");
+        for (i, row) in rows.chunks_exact(dim).enumerate() {
+            let own = squared_distance(row, &cells[by_groups[i] as usize * dim..][..dim]);
+            assert!((own - distances[i]).abs() < 1e-3 && distances[i] >= nearest[i] - 1e-3);
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let (_, grouped, _) = routers(300, 6);
+        let rows = clustered(10_000, 6, 30, 2);
+        let one = run(&grouped, &rows, 3, 1);
+        THREADS.iter().for_each(|&threads| assert_eq!(run(&grouped, &rows, 3, threads), one));
+    }
+
+    #[test]
+    fn few_cells_are_named_in_order_and_once() {
+        let (_, grouped, _) = routers(45, 6);
+        let rows = clustered(100, 6, 30, 3);
+        let (ids, distances) = run(&grouped, &rows, 50, 1);
+        for (ids, distances) in ids.chunks_exact(50).zip(distances.chunks_exact(50)) {
+            assert!(distances.is_sorted());
+            let mut named: Vec<u32> = ids.iter().copied().filter(|&id| id != NO_CENTROID).collect();
+            assert!(named.len() >= 40);
+            named.sort_unstable();
+            assert!(named.is_sorted_by(|a, b| a < b));
+        }
+    }
+
+    #[test]
+    fn rows_that_overflow_still_find_a_cell() {
+        let (_, grouped, _) = routers(100, 6);
+        let (ids, _) = run(&grouped, &[3e38; 12], 1, 1);
+        assert!(ids.iter().all(|&id| id < 100));
+    }
+}

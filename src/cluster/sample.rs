@@ -1,0 +1,76 @@
+//! Which rows to train on, and which to hold out for measuring.
+//!
+//! In: a count of rows, a wanted count, a seed. Out: ascending row numbers. Nothing is held for the rows
+//! that are not chosen: a billion rows cost no more than the sample.
+//!
+//! Rows of a file often lie in the order of their sources. The sample takes one random row from each of as
+//! many equal strata as rows are wanted, so that every part is there in proportion, and a pass over the file
+//! meets them in order.
+
+use crate::types::rng::SplitMix64;
+
+/// `count` distinct row numbers below `n`, ascending: one from each of `count` equal strata. All of them if
+/// there are no more.
+pub fn sample_rows(n: u64, count: usize, seed: u64) -> Vec<u64> {
+    let count = n.min(count as u64);
+    let bound = |stratum: u64| (u128::from(stratum) * u128::from(n) / u128::from(count)) as u64;
+    let mut random = SplitMix64::new(seed);
+    (0..count).map(|stratum| bound(stratum) + random.below(bound(stratum + 1) - bound(stratum))).collect()
+}
+
+/// `count` row numbers below `n`, ascending, none of them in `taken` (ascending): rows to measure with that
+/// were not trained on. Fewer if there are no more.
+pub fn held_out_rows(n: u64, count: usize, taken: &[u64], seed: u64) -> Vec<u64> {
+    let free = n - (taken.len() as u64).min(n);
+    let mut rows = sample_rows(free, count, seed);
+    // Row number r among the free ones lies behind as many taken ones as are not above it.
+    let mut skipped = 0;
+    for row in &mut rows {
+        while taken.get(skipped).is_some_and(|&taken| taken <= *row + skipped as u64) {
+            skipped += 1;
+        }
+        *row += skipped as u64;
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_distinct_ascending_and_spread() {
+        for (n, count) in [(0, 0), (0, 5), (1, 1), (10, 10), (10, 99), (1000, 7), (1 << 60, 1000)] {
+            let rows = sample_rows(n, count, 3);
+            assert_eq!(rows.len() as u64, n.min(count as u64));
+            assert!(rows.is_sorted_by(|a, b| a < b) && rows.iter().all(|&row| row < n));
+            let share = n / rows.len().max(1) as u64;
+            assert!(rows
+                .iter()
+                .enumerate()
+                .all(|(i, &row)| row.abs_diff(share * i as u64) <= 2 * share + i as u64));
+        }
+        assert_eq!(sample_rows(1000, 10, 1), sample_rows(1000, 10, 1));
+        assert_ne!(sample_rows(1000, 10, 1), sample_rows(1000, 10, 2));
+    }
+
+    #[test]
+    fn every_row_is_chosen_about_equally_often() {
+        let mut hits = [0u32; 10];
+        for seed in 0..3000 {
+            sample_rows(10, 3, seed).iter().for_each(|&row| hits[row as usize] += 1);
+        }
+        assert!(hits.iter().all(|&hits| (700..1300).contains(&hits)), "{hits:?}");
+    }
+
+    #[test]
+    fn held_out_rows_were_not_taken() {
+        for (n, taken, count) in [(100, 30, 20), (100, 99, 5), (100, 100, 5), (100, 0, 100), (7, 3, 4)] {
+            let taken = sample_rows(n, taken, 5);
+            let held = held_out_rows(n, count, &taken, 6);
+            assert_eq!(held.len() as u64, (n - taken.len() as u64).min(count as u64));
+            assert!(held.is_sorted_by(|a, b| a < b));
+            assert!(held.iter().all(|row| *row < n && taken.binary_search(row).is_err()));
+        }
+    }
+}
