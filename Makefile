@@ -7,7 +7,7 @@ OUT     := target/demo
 WARN    := -std=c99 -Wall -Wextra -Wpedantic -Werror
 
 .PHONY: demo test check lib header bench golden clean need-rust need-cc need-go \
-        test-rust test-c test-cpp test-go test-neon
+        test-rust test-c test-cpp test-go
 
 demo: need-rust need-cc lib
 	@mkdir -p $(OUT)
@@ -18,7 +18,7 @@ demo: need-rust need-cc lib
 lib: need-rust
 	$(CARGO) build --release
 
-test: test-rust test-c test-cpp test-go test-neon
+test: test-rust test-c test-cpp test-go
 
 test-rust: need-rust
 	$(CARGO) test --workspace --quiet
@@ -32,10 +32,6 @@ test-cpp: need-cc lib
 test-go: need-go lib
 	bindings/go/test.sh $(abspath $(RELEASE))
 
-# NEON under emulation; says so and passes where the machine has no emulator.
-test-neon: need-rust
-	tests/neon.sh
-
 # Before every commit: two minutes.
 check: need-rust
 	$(CARGO) fmt --all --check
@@ -43,10 +39,10 @@ check: need-rust
 	$(CARGO) test --workspace --quiet --lib --test it
 
 bench: need-rust
-	$(CARGO) bench --bench speed_bench
+	$(CARGO) bench --bench kernels
 
 header: need-rust
-	$(CARGO) run --quiet --example header
+	VDB_WRITE_HEADER=1 $(CARGO) test --quiet --test it header
 
 clean:
 	$(CARGO) clean

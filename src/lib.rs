@@ -17,6 +17,7 @@
 pub mod build;
 pub mod cluster;
 pub mod database;
+pub mod ffi;
 pub mod format;
 pub mod index;
 pub mod input;

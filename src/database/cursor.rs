@@ -6,9 +6,9 @@
 //! last one given is left out: order is kept.
 
 use std::sync::atomic::AtomicI32;
-use std::sync::Arc;
 
 use crate::database::handle::{Database, K_MAX};
+use crate::memory::try_with_capacity;
 use crate::search::Scratch;
 use crate::types::params::{Filter, SearchParams, NO_ID};
 use crate::types::{Error, Result};
@@ -22,7 +22,6 @@ pub struct Cursor {
     query: Vec<f32>,
     params: SearchParams<'static>,
     filter: OwnedFilter,
-    cancel: Option<Arc<AtomicI32>>,
     scratch: Box<Scratch>,
     /// Rows fetched and not yet given, farthest first.
     ahead: Vec<(f32, u64)>,
@@ -48,16 +47,15 @@ impl Database {
         let filter = match params.filter {
             Filter::All => OwnedFilter::All,
             Filter::Bitmap { words, first_id, exclude } => {
-                OwnedFilter::Bitmap(words.to_vec(), first_id, exclude)
+                OwnedFilter::Bitmap(copied(words)?, first_id, exclude)
             }
-            Filter::Ids { ids, exclude } => OwnedFilter::Ids(ids.to_vec(), exclude),
+            Filter::Ids { ids, exclude } => OwnedFilter::Ids(copied(ids)?, exclude),
         };
         Ok(Cursor {
             database: self.clone(),
             query: query.to_vec(),
             params: SearchParams { filter: Filter::All, cancel: None, ..*params },
             filter,
-            cancel: None,
             scratch: Box::default(),
             ahead: Vec::new(),
             given: 0,
@@ -67,13 +65,16 @@ impl Database {
     }
 }
 
-impl Cursor {
-    /// A token that stops calls of [`next`](Self::next) when it becomes nonzero.
-    pub fn set_cancel(&mut self, token: Option<Arc<AtomicI32>>) {
-        self.cancel = token;
-    }
+/// A copy of a caller's list, which may be larger than memory has room for.
+fn copied(values: &[u64]) -> Result<Vec<u64>> {
+    let mut copy = try_with_capacity(values.len())?;
+    copy.extend_from_slice(values);
+    Ok(copy)
+}
 
+impl Cursor {
     /// Writes the next rows, at most `count`, and returns how many; 0 at the end. Slots behind get no id and infinity.
+    /// Stops soon after `cancel` becomes nonzero.
     ///
     /// # Errors
     /// As [`Database::search`]; the cursor then stands where it stood.
@@ -82,6 +83,7 @@ impl Cursor {
         count: usize,
         ids: &mut [u64],
         mut distances: Option<&mut [f32]>,
+        cancel: Option<&AtomicI32>,
     ) -> Result<usize> {
         let room = ids.len().min(distances.as_ref().map_or(usize::MAX, |d| d.len()));
         if count == 0 || count > room {
@@ -90,7 +92,7 @@ impl Cursor {
             )));
         }
         if self.ahead.len() < count && !self.ended {
-            self.fetch(count)?;
+            self.fetch(count, cancel)?;
         }
         let mut written = 0;
         while written < count {
@@ -110,7 +112,7 @@ impl Cursor {
         Ok(written)
     }
 
-    fn fetch(&mut self, count: usize) -> Result<()> {
+    fn fetch(&mut self, count: usize, cancel: Option<&AtomicI32>) -> Result<()> {
         let rows = usize::try_from(self.database.rows()).unwrap_or(usize::MAX).clamp(1, K_MAX);
         let mut wanted = (self.given + count).max(FETCH_MIN).saturating_mul(2).min(rows);
         loop {
@@ -121,7 +123,7 @@ impl Cursor {
                 }
                 OwnedFilter::Ids(ids, exclude) => Filter::Ids { ids, exclude: *exclude },
             };
-            let params = SearchParams { filter, cancel: self.cancel.as_deref(), ..self.params };
+            let params = SearchParams { filter, cancel, ..self.params };
             self.database.check(wanted, &params)?;
             self.database.run(&[&self.query], wanted, &params, 1, &mut self.scratch)?;
             let found = self.scratch.queries[0].top.as_slice();

@@ -268,16 +268,18 @@ impl Database {
         Ok(())
     }
 
-    /// The code that a row has; returns the number of the leaf that it is in.
+    /// The code that a row has; returns the segment that it is in, and the node that is its leaf.
     ///
     /// # Errors
     /// `VDB_NOT_FOUND`, `VDB_INVALID_ARGUMENT`.
-    pub fn code(&self, id: u64, code: &mut [u8]) -> Result<u64> {
+    pub fn code(&self, id: u64, code: &mut [u8]) -> Result<(u32, u64)> {
         let (segment, position) = self.require(id)?;
+        let segments = &self.inner.snapshot.segments;
+        let place = segments.iter().position(|other| std::ptr::eq(&**other, segment)).unwrap_or(0);
         check_code(segment.index.quantiser.shape, code)?;
         code.copy_from_slice(segment.index.codes.codes(position, 1));
         let tree = &segment.index.tree;
-        Ok(u64::from(tree.leaf_node(tree.leaf_of(position))))
+        Ok((place as u32, u64::from(tree.leaf_node(tree.leaf_of(position)))))
     }
 
     /// A cache, as it is now.

@@ -24,3 +24,13 @@ pub use inspect::hamming;
 pub use options::{Advice, CacheKind, Job, JobLogFn, LogFn, LogLevel, OpenOptions, Part, ProgressFn};
 pub use report::{BuildReport, CacheReport, Estimate, Info, MemoryReport, NodeReport, SegmentReport, Totals};
 pub use verify::verify;
+
+// What C needs from below: `ffi` asks `database` and nothing deeper.
+pub use crate::input::{open_file, ArrayRows, Rows};
+pub use crate::pool::{ForkGuard, Pool};
+pub use crate::stats::SearchStats;
+
+/// Name of the kernels that this machine gets.
+pub fn kernels_name() -> &'static str {
+    crate::kernels::Kernels::detect().name
+}

@@ -1,0 +1,3 @@
+module vdb
+
+go 1.24

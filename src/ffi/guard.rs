@@ -1,0 +1,151 @@
+//! The wall between C and Rust: no panic passes it, and nothing is printed on the way.
+//!
+//! In: the body of an exported function. Out: its status, with the error object where the caller wants one.
+//! A panic is a defect of the library; it ends as `VDB_INTERNAL` with its message and place, the handle
+//! remains fit for `vdb_free`. The default panic hook would write to the host's stderr and, with
+//! `RUST_BACKTRACE` in the host's environment, need more stack than a small thread has. So the first entry
+//! from C installs a silent one. The standard library is private to `libvdb.so` and `libvdb.a`, which are
+//! the only ways in here, so no other Rust code of the process notices; users of the Rust API never come by.
+//!
+//! Also counts, for each thread, the host's callbacks that it is in: calls from within are refused, since
+//! the call further down the stack may hold what they would need.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use super::error::{self, vdb_error_t, vdb_status_t};
+use crate::types::{Error, Result, Status};
+
+thread_local! {
+    /// Callbacks of the host that this thread is in. Const and without drop: no destructor is registered.
+    static CALLBACKS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Runs the body of an exported function: sets `*error` to NULL or to a new object, and returns the status.
+///
+/// # Safety
+/// `error` is NULL or may be written.
+pub(super) unsafe fn guard(error: *mut *mut vdb_error_t, body: impl FnOnce() -> Result<()>) -> vdb_status_t {
+    let result = if in_callback() { Err(misuse()) } else { caught(body).unwrap_or_else(Err) };
+    // SAFETY: the caller's promise.
+    unsafe { error::report(error, result) }
+}
+
+/// Runs the body of an exported function that has no status; a panic gives `otherwise`.
+pub(super) fn quiet<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    caught(body).unwrap_or(otherwise)
+}
+
+/// Runs a callback of the host, during which this thread may not come back in.
+pub(super) fn call_host<T>(callback: impl FnOnce() -> T) -> T {
+    CALLBACKS.set(CALLBACKS.get() + 1);
+    let value = callback();
+    CALLBACKS.set(CALLBACKS.get() - 1);
+    value
+}
+
+/// Whether this thread is in a callback of the host.
+pub(super) fn in_callback() -> bool {
+    CALLBACKS.get() > 0
+}
+
+fn misuse() -> Error {
+    Error::new(
+        Status::Misuse,
+        "called from within a callback; a callback may set a cancel token and read errors, and must leave \
+         everything else until it has returned",
+    )
+}
+
+fn caught<T>(body: impl FnOnce() -> T) -> Result<T> {
+    hook::install();
+    // What a body changes is either the caller's outputs, which `body` or its guard puts in order, or behind
+    // locks that treat poison on their own.
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| internal(panic.as_ref()))
+}
+
+#[cold]
+fn internal(panic: &(dyn Any + Send)) -> Error {
+    let what = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text.as_str(),
+        _ => "a panic without a message",
+    };
+    let place = hook::place();
+    Error::new(
+        Status::Internal,
+        format!(
+            "defect in libvdb {}{place}: {what}; please report it. The handle can still be freed",
+            env!("CARGO_PKG_VERSION")
+        ),
+    )
+}
+
+/// The silent panic hook. Unit tests keep the default one, or their failures would be silent, too.
+mod hook {
+    use std::sync::{Mutex, Once};
+
+    /// Where the latest panic was, " at file:line". A guess if several threads panic at once.
+    static PLACE: Mutex<String> = Mutex::new(String::new());
+
+    pub(super) fn install() {
+        static INSTALLED: Once = Once::new();
+        if !cfg!(test) {
+            INSTALLED.call_once(|| {
+                std::panic::set_hook(Box::new(|panic| {
+                    let place = panic.location().map(|at| format!(" at {}:{}", at.file(), at.line()));
+                    // Never waited for: in a forked child a thread that is gone may hold it.
+                    if let Ok(mut latest) = PLACE.try_lock() {
+                        *latest = place.unwrap_or_default();
+                    }
+                }));
+            });
+        }
+    }
+
+    pub(super) fn place() -> String {
+        PLACE.try_lock().map(|mut latest| std::mem::take(&mut *latest)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::error::{
+        vdb_error_free, vdb_error_message, vdb_error_status, VDB_INTERNAL, VDB_MISUSE, VDB_OK,
+    };
+    use std::ffi::CStr;
+    use std::ptr::null_mut;
+
+    #[test]
+    fn a_panic_becomes_a_status_and_a_sentence() {
+        let mut error = null_mut();
+        // SAFETY: `error` is a live local, and the object is freed once.
+        unsafe {
+            let status = guard(&mut error, || panic!("{} is not {}", 1, 2));
+            assert_eq!((status, vdb_error_status(error)), (VDB_INTERNAL, VDB_INTERNAL));
+            let message = CStr::from_ptr(vdb_error_message(error)).to_str().unwrap();
+            assert!(message.contains("1 is not 2"), "{message}");
+            vdb_error_free(error);
+        }
+        assert_eq!(quiet(7, || panic!("again")), 7);
+    }
+
+    #[test]
+    fn the_error_is_null_after_success_whatever_it_was() {
+        let mut error = std::ptr::dangling_mut();
+        // SAFETY: as above.
+        assert_eq!(unsafe { guard(&mut error, || Ok(())) }, VDB_OK);
+        assert!(error.is_null());
+    }
+
+    #[test]
+    fn a_call_from_within_a_callback_is_refused() {
+        // SAFETY: no error object is asked for.
+        let inner = call_host(|| unsafe { guard(null_mut(), || Ok(())) });
+        assert_eq!(inner, VDB_MISUSE);
+        // SAFETY: as above.
+        assert_eq!(unsafe { guard(null_mut(), || Ok(())) }, VDB_OK);
+    }
+}
