@@ -51,8 +51,8 @@
  *
  *   Ownership
  *     Arguments are read during the call and not kept; but callbacks and their user pointers in the options
- *     of a handle are used until it is freed. The library allocates nothing that the caller frees, except
- *     handles and errors, each by its own _free, exactly once.
+ *     of a handle are used until it and its cursors are freed. The library allocates nothing that the
+ *     caller frees, except handles and errors, each by its own _free, exactly once.
  *
  *   Threads
  *     A handle may be used by any number of threads at once, whether the function takes it const or not; a
@@ -340,9 +340,9 @@ vdb_status_t vdb_open(const char *path, const vdb_options_t *options, vdb_t **db
 /**
  * Closes a handle: joins its threads, gives its memory and files back. NULL is a no-op.
  *
- * No other call on the handle may be running, and none may follow. Cursors that are still open stay good,
- * and keep the memory that they need. In a forked child it returns at once and leaves the parent's memory
- * mapped. Must not be called from within a callback.
+ * No other call on the handle may be running, and none may follow. Cursors that are still open stay good; what
+ * they need, threads and callbacks included, stays until they are freed. In a forked child it returns at once
+ * and leaves the parent's memory mapped. Must not be called from within a callback.
  */
 void vdb_free(vdb_t *db);
 
@@ -675,11 +675,12 @@ vdb_status_t vdb_borrow(const vdb_t *db, uint64_t id, const void **vector, vdb_t
 #define VDB_NODE_NONE  UINT64_MAX  /**< The node that no tree has. */
 
 /**
- * Encodes a vector as the rows below a node are encoded.
+ * Encodes a vector from the centroid of a node: the signs of their difference, rotated, or finer steps of it.
+ * The rows of a leaf are encoded from the centroid of the leaf's parent.
  *
  *   vector, dim       the vector, as a query of vdb_search
- *   segment, node     whose centre it is taken from, as for vdb_tree_node. VDB_NODE_NONE: from none, plain
- *                     signs after the rotation of the first segment; segment is then not looked at
+ *   segment, node     the node, as for vdb_tree_node. VDB_NODE_NONE: from the origin, by the rotation of the
+ *                     first segment; segment is then not looked at
  *   code, code_bytes  receives the code; vdb_info_t.code_bytes of room
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND (segment or node), VDB_FORKED. Threads: any number at once.
@@ -869,7 +870,7 @@ typedef struct vdb_tree_node_t {
  *   index     0, the root, to vdb_segment_t.nodes - 1
  *   node      lends buffers, and is filled
  *
- * The centroid is the exact mean of the rows below (of their directions, under VDB_METRIC_COSINE).
+ * The centroid has full precision; under VDB_METRIC_COSINE it is one of directions, of length 1 or less.
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once. Time: linear in what
  * is filled.
