@@ -340,9 +340,9 @@ vdb_status_t vdb_open(const char *path, const vdb_options_t *options, vdb_t **db
 /**
  * Closes a handle: joins its threads, gives its memory and files back. NULL is a no-op.
  *
- * No other call on the handle may be running, and none may follow. Cursors that are still open stay good; what
- * they need, threads and callbacks included, stays until they are freed. In a forked child it returns at once
- * and leaves the parent's memory mapped. Must not be called from within a callback.
+ * No other call on the handle may be running, and none may follow. Cursors that are still open stay good;
+ * what they need, threads and callbacks included, stays until they are freed. In a forked child it returns
+ * at once and leaves the parent's memory mapped. Must not be called from within a callback.
  */
 void vdb_free(vdb_t *db);
 

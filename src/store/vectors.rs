@@ -233,7 +233,11 @@ mod tests {
         }
         for row_bytes in 1..20_000 {
             let stride = row_stride(row_bytes);
-            assert!(stride >= row_bytes && stride.is_multiple_of(4) && (stride - row_bytes) * 8 <= row_bytes.max(32));
+            assert!(
+                stride >= row_bytes
+                    && stride.is_multiple_of(4)
+                    && (stride - row_bytes) * 8 <= row_bytes.max(32)
+            );
         }
     }
 }
