@@ -7,7 +7,7 @@ OUT     := target/demo
 WARN    := -std=c99 -Wall -Wextra -Wpedantic -Werror
 
 .PHONY: demo test check lib header bench golden clean need-rust need-cc need-go \
-        test-rust test-c test-cpp test-go
+        test-rust test-c test-cpp test-go test-neon
 
 demo: need-rust need-cc lib
 	@mkdir -p $(OUT)
@@ -31,6 +31,10 @@ test-cpp: need-cc lib
 
 test-go: need-go lib
 	bindings/go/test.sh $(abspath $(RELEASE))
+
+# NEON kernels under emulation; says what to install where a tool is missing.
+test-neon: need-rust
+	tests/neon.sh
 
 # Before every commit: two minutes.
 check: need-rust

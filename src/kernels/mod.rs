@@ -18,6 +18,9 @@
 //! |---|---|---|
 //! | `scalar` | nothing | where nothing below is found |
 //! | `avx2` | AVX2, FMA, F16C, POPCNT | x86-64 since 2013 (Haswell) and 2017 (Zen) |
+//! | `avx512` | also AVX-512 F, BW, VL, DQ, VNNI, VPOPCNTDQ, and the Cargo feature `avx512` | Ice Lake (2019), Zen 4 (2022) |
+//! | `neon` | nothing | every AArch64 |
+//! | `neon-dotprod` | the extension dotprod | most AArch64 since 2018; all Apple M |
 //!
 //! May import: `types`, `std::arch`. Never: allocates on a hot path, reads past a slice, fails.
 #![allow(unsafe_code)]
@@ -76,6 +79,43 @@ static AVX2: Kernels = Kernels {
     hadamard: hadamard::AVX2,
 };
 
+// Conversions are bound by their stores, so wider registers would gain nothing.
+#[cfg(target_arch = "x86_64")]
+static AVX512: Kernels = Kernels {
+    name: "avx512",
+    hamming: hamming::AVX512,
+    estimate: estimate::AVX512,
+    dot_i8: dot_i8::AVX512,
+    levels: levels::AVX512,
+    distance: distance::AVX512,
+    convert: convert::AVX2,
+    hadamard: hadamard::AVX512,
+};
+
+#[cfg(target_arch = "aarch64")]
+static NEON: Kernels = Kernels {
+    name: "neon",
+    hamming: hamming::NEON,
+    estimate: estimate::NEON,
+    dot_i8: dot_i8::NEON,
+    levels: levels::NEON,
+    distance: distance::NEON,
+    convert: convert::NEON,
+    hadamard: hadamard::NEON,
+};
+
+#[cfg(target_arch = "aarch64")]
+static NEON_DOTPROD: Kernels = Kernels {
+    name: "neon-dotprod",
+    hamming: hamming::NEON,
+    estimate: estimate::NEON_DOTPROD,
+    dot_i8: dot_i8::NEON_DOTPROD,
+    levels: levels::NEON_DOTPROD,
+    distance: distance::NEON,
+    convert: convert::NEON,
+    hadamard: hadamard::NEON,
+};
+
 /// One more than the place of the chosen table in [`TABLES`]; 0 before the first look at the CPU.
 static CHOSEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -87,6 +127,12 @@ static TABLES: &[(&Kernels, Usable)] = &[
     (&SCALAR, || true),
     #[cfg(target_arch = "x86_64")]
     (&AVX2, has_avx2),
+    #[cfg(target_arch = "x86_64")]
+    (&AVX512, has_avx512),
+    #[cfg(target_arch = "aarch64")]
+    (&NEON, || true),
+    #[cfg(target_arch = "aarch64")]
+    (&NEON_DOTPROD, || std::arch::is_aarch64_feature_detected!("dotprod")),
 ];
 
 #[cfg(target_arch = "x86_64")]
@@ -95,6 +141,19 @@ fn has_avx2() -> bool {
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c")
         && is_x86_feature_detected!("popcnt")
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    // Compiled and read, but not yet run on a CPU that has it: until then only where it is asked for.
+    cfg!(feature = "avx512")
+        && has_avx2()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx512vpopcntdq")
 }
 
 impl Kernels {

@@ -23,6 +23,31 @@ impl Kernels {
     }
 }
 
+/// How far a block is asked for ahead of the place that is read. Measured from DRAM on Zen 3; the hardware's own
+/// streams begin late and end at pages.
+const AHEAD_BYTES: usize = 4096;
+
+/// Asks for the first [`AHEAD_BYTES`] of a block that will be read from its start.
+#[inline(always)]
+pub(super) fn ask_first(block: &[u8]) {
+    ask(&block[..block.len().min(AHEAD_BYTES)]);
+}
+
+/// Asks for what lies [`AHEAD_BYTES`] ahead of the `length` bytes at `start`, as far as the block goes.
+#[inline(always)]
+pub(super) fn ask_ahead(block: &[u8], start: usize, length: usize) {
+    let ahead = block.len().min(start + AHEAD_BYTES);
+    ask(&block[ahead..block.len().min(ahead + length)]);
+}
+
+/// Asks for every line of `bytes`, if they begin at one.
+#[inline(always)]
+fn ask(bytes: &[u8]) {
+    for offset in (0..bytes.len()).step_by(LINE_BYTES) {
+        prefetch_line(bytes.as_ptr().wrapping_add(offset));
+    }
+}
+
 /// Asks for the line that holds `address`, which need not be a valid one.
 #[inline(always)]
 pub(super) fn prefetch_line(address: *const u8) {

@@ -20,11 +20,25 @@
 //! So a distance is the same in a single search and a batch, in an index built on one machine and read on another,
 //! and equal distances tie everywhere. The 64 lanes also keep the error small: it grows with `dim / 64`.
 //! The loss against fused operations is nothing where memory is the limit, as it is for rows that are reranked.
+//!
+//! | cycles a row, 1024 dimensions | scalar (SSE2) | AVX2 | AVX-512 | NEON |
+//! |---|---|---|---|---|
+//! | `l2`, `dot`, f32: two loads a register | 256 | 128 | 64 | 256 |
+//! | the same, f16: and one conversion | 1,500 | 128 | 64 | 256 |
+//! | the same, u8: and two conversions | 700 | 160 | 80 | 320 |
+//! | `dot_norm` | + 50 % | + 10 % | + 0 % | + 10 % |
+//! | measured, Zen 3, AVX2: ns, rows in cache but not aligned | | 69 (f32), 65 (f16), 80 (u8), 74 (`dot_norm`) | | |
+//!
+//! An f32 row of 4 KB takes 200 ns at 20 GB/s: from memory all of them wait.
 
 use super::Kernels;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod scalar;
 
 /// Partial sums of the contract.
@@ -62,6 +76,10 @@ macro_rules! table {
 pub(super) const SCALAR: Table = table!(scalar);
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX2: Table = table!(avx2);
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX512: Table = table!(avx512);
+#[cfg(target_arch = "aarch64")]
+pub(super) const NEON: Table = table!(neon);
 
 impl<T> RowTable<T> {
     #[inline]

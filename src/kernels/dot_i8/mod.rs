@@ -7,11 +7,21 @@
 //! In: rows one after the other, values -127..=127 (the AVX2 variant negates bytes, which -128 does not survive).
 //! Out: one `i32` a row, exact and therefore the same on every table; `dim` is at most 65,536, so that the sum
 //! stays below 65,536 * 127^2 < 2^31. No step saturates.
+//!
+//! | cycles a row, 1024 dimensions | AVX2 | AVX-512 | NEON | NEON, dotprod |
+//! |---|---|---|---|---|
+//! | how | `VPMADDUBSW`, `VPMADDWD` | `VPDPBUSD` | `SMULL`, `SADALP` | `SDOT` |
+//! | estimated, four rows at a time | 32 x 5 / 4: 40 | 16 x 2 + 8: 24 | 64 x 5 / 4: 80 | 64 x 2 / 2: 64 |
+//! | measured, Zen 3: ns, rows in cache | 23 (44 GB/s) | | | |
 
 use super::Kernels;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod scalar;
 
 /// The largest dimension whose sums fit 32 bits.
@@ -25,6 +35,12 @@ pub(super) struct Table {
 pub(super) const SCALAR: Table = Table { dot: scalar::dot };
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX2: Table = Table { dot: avx2::dot };
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX512: Table = Table { dot: avx512::dot };
+#[cfg(target_arch = "aarch64")]
+pub(super) const NEON: Table = Table { dot: neon::dot };
+#[cfg(target_arch = "aarch64")]
+pub(super) const NEON_DOTPROD: Table = Table { dot: neon::dot_by_sdot };
 
 impl Kernels {
     /// Writes the inner product of each of `out.len()` rows with `query`, whose length is the dimension.

@@ -20,7 +20,7 @@ use std::arch::x86_64::*;
 
 use super::Shape;
 use crate::kernels::hamming::avx2::nibble_counts;
-use crate::kernels::prefetch::prefetch_line;
+use crate::kernels::prefetch::{ask_ahead, ask_first};
 use crate::kernels::vector::avx2::*;
 
 /// Rows that are transposed together: one for each byte of a lane.
@@ -44,9 +44,6 @@ const ROW_1024: usize = 128;
 
 /// Query planes in a table.
 const PLANES_A_TABLE: usize = 4;
-
-/// How many bytes ahead the block is asked for. Measured from DRAM; the hardware's own streams end at pages.
-const AHEAD_BYTES: usize = 4096;
 
 /// Bytes of the query's planes with the tables behind them; a single plane is faster without.
 pub(in crate::kernels) fn prepared_bytes(shape: Shape) -> usize {
@@ -141,10 +138,9 @@ pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out
         return;
     }
     let tile_bytes = TILE * row_bytes;
-    ask(&codes[..codes.len().min(AHEAD_BYTES)]);
+    ask_first(codes);
     for (i, out) in out.chunks_mut(TILE).enumerate() {
-        let ahead = codes.len().min(i * tile_bytes + AHEAD_BYTES);
-        ask(&codes[ahead..codes.len().min(ahead + tile_bytes)]);
+        ask_ahead(codes, i * tile_bytes, tile_bytes);
         let codes = &codes[i * tile_bytes..];
         if row_bytes == ROW_1024 && out.len() == TILE {
             // SAFETY: the codes of sixteen rows are left. A known distance spares the kernel sixteen pointers.
@@ -183,13 +179,6 @@ pub(in crate::kernels) fn gather(
                 by_columns(|r| rows[r], shape, tables, out);
             }
         }
-    }
-}
-
-#[inline(always)]
-fn ask(bytes: &[u8]) {
-    for offset in (0..bytes.len()).step_by(64) {
-        prefetch_line(bytes.as_ptr().wrapping_add(offset));
     }
 }
 

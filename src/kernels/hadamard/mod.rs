@@ -9,11 +9,21 @@
 //! In place. The transform is not scaled: applied twice it multiplies by n. Its length is a power of two from 1 to
 //! 65,536. Every table makes the same butterflies, each of one rounded addition and one rounded subtraction, in the
 //! order of growing `h`; so every table gives the same bits.
+//!
+//! | cycles for 1024 values, `hadamard` | scalar (SSE2) | AVX2 | AVX-512 | NEON |
+//! |---|---|---|---|---|
+//! | passes over the values | 10 | 3: 6 + 2 + 2 stages | 3: 7 + 2 + 1 stages | 3: 6 + 2 + 2 stages |
+//! | estimated: 128 registers of 8 values, 9 + 2 x 4 operations each | 3,000 | 700 | 400 | 1,100 |
+//! | measured, Zen 3: ns | | 260 | | |
 
 use super::Kernels;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod scalar;
 
 /// The longest transform.
@@ -28,6 +38,10 @@ pub(super) struct Table {
 pub(super) const SCALAR: Table = Table { hadamard: scalar::hadamard, flip_signs: scalar::flip_signs };
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX2: Table = Table { hadamard: avx2::hadamard, flip_signs: avx2::flip_signs };
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX512: Table = Table { hadamard: avx512::hadamard, flip_signs: avx512::flip_signs };
+#[cfg(target_arch = "aarch64")]
+pub(super) const NEON: Table = Table { hadamard: neon::hadamard, flip_signs: neon::flip_signs };
 
 impl Kernels {
     /// The unscaled Walsh-Hadamard transform of `values`, in place.

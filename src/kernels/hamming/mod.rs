@@ -1,11 +1,21 @@
 //! Hamming distance: `popcount(a ^ b)`, the number of bits in which two codes differ.
 //!
 //! In: two byte strings of one length, any length. Out: a count, exact.
+//!
+//! | cycles for 128 bytes (1024 dimensions) | scalar | AVX2 | AVX-512 | NEON |
+//! |---|---|---|---|---|
+//! | how | 64-bit words | `VPSHUFB` on nibbles, `VPSADBW` | `VPOPCNTQ` | `CNT` |
+//! | estimated | 48 (16 with `POPCNT`) | 4 x 8 operations + 6: 12 | 2 x 3 + 8: 8 | 8 x 3 + 4: 10 |
+//! | measured, Zen 3 | | 12 ns with the call, about 5 ns a row of a block (`estimate` 1 x 1) | | |
 
 use super::Kernels;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 pub(super) mod scalar;
 
 /// One instruction set's functions.
@@ -16,6 +26,10 @@ pub(super) struct Table {
 pub(super) const SCALAR: Table = Table { hamming: scalar::hamming };
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX2: Table = Table { hamming: avx2::hamming };
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX512: Table = Table { hamming: avx512::hamming };
+#[cfg(target_arch = "aarch64")]
+pub(super) const NEON: Table = Table { hamming: neon::hamming };
 
 impl Kernels {
     /// The number of bits in which `a` and `b` differ.

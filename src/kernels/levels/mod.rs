@@ -16,6 +16,10 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use super::Kernels;
@@ -32,6 +36,12 @@ pub(super) struct Table {
 pub(super) const SCALAR: Table = Table { two: scalar::two, four: scalar::four };
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX2: Table = Table { two: avx2::two, four: avx2::four };
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX512: Table = Table { two: avx512::two, four: avx512::four };
+#[cfg(target_arch = "aarch64")]
+pub(super) const NEON: Table = Table { two: neon::two, four: neon::four };
+#[cfg(target_arch = "aarch64")]
+pub(super) const NEON_DOTPROD: Table = Table { two: neon::two_by_sdot, four: neon::four_by_sdot };
 
 impl Kernels {
     /// Writes the inner product of each of `out.len()` rows of 2- or 4-bit levels with `query`, whose length is the dimension.

@@ -9,6 +9,10 @@
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(super) mod neon;
 
 /// `tail`, at most 63 values and fewer than `N`, followed by zeros. Every kernel's sum is the same with zeros
 /// appended. Copies of fixed lengths spare the call that a copy of any length would be.
