@@ -38,15 +38,27 @@ pub fn admits(filter: &Filter<'_>, id: u64) -> bool {
     }
 }
 
-/// Upper bound of the rows that a filter admits among `rows`: exact when every named id exists.
+/// How many of `rows` rows a filter admits, if every id that it names exists.
+pub fn admitted_about(filter: &Filter<'_>, rows: u64) -> u64 {
+    let (named, exclude) = match filter {
+        Filter::All => return rows,
+        Filter::Bitmap { words, exclude, .. } => {
+            (words.iter().map(|word| u64::from(word.count_ones())).sum(), *exclude)
+        }
+        Filter::Ids { ids, exclude } => (ids.len() as u64, *exclude),
+    };
+    if exclude {
+        rows.saturating_sub(named)
+    } else {
+        named.min(rows)
+    }
+}
+
+/// Upper bound of the same, whether or not they exist.
 pub fn admitted_at_most(filter: &Filter<'_>, rows: u64) -> u64 {
     match filter {
-        Filter::All => rows,
-        Filter::Bitmap { words, exclude: false, .. } => {
-            words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>().min(rows)
-        }
-        Filter::Ids { ids, exclude: false } => (ids.len() as u64).min(rows),
-        Filter::Bitmap { .. } | Filter::Ids { .. } => rows,
+        Filter::Bitmap { exclude: true, .. } | Filter::Ids { exclude: true, .. } => rows,
+        _ => admitted_about(filter, rows),
     }
 }
 

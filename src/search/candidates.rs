@@ -39,6 +39,8 @@ pub struct Candidates {
     upper: TopK<(u32, u32)>,
     capacity: usize,
     farthest: f32,
+    met: u64,
+    near: u64,
 }
 
 impl Candidates {
@@ -48,6 +50,20 @@ impl Candidates {
         self.upper.reset(k);
         self.capacity = CAPACITY_MIN.max(k.saturating_mul(CAPACITY_A_K));
         self.farthest = farthest;
+        (self.met, self.near) = (0, 0);
+    }
+
+    /// Takes note of rows that a visit met, and how many of these, admitted or not, may lie within the limit.
+    #[inline]
+    pub fn count(&mut self, met: u64, near: u64) {
+        self.met += met;
+        self.near += near;
+    }
+
+    /// True if the limit held back rows that were met: a wider visit would meet rows that are farther still. Asked
+    /// only where fewer than k rows were found, so that the limit alone was the threshold.
+    pub fn is_at_limit(&self) -> bool {
+        self.near < self.met
     }
 
     /// A row with a greater lower bound is no candidate.
@@ -77,6 +93,7 @@ impl Candidates {
             self.upper.push(held.distance, held.key);
         }
         self.list.extend_from_slice(&other.list);
+        self.count(other.met, other.near);
         if self.list.len() >= 2 * self.capacity {
             self.cut();
         }

@@ -38,7 +38,7 @@ pub struct Plan<'a> {
     pub filter: Filter<'a>,
     /// The filter names so few rows that they are met one by one.
     pub listed: bool,
-    /// Share of the rows that the filter admits at most.
+    /// Share of the rows that the filter admits, if every id that it names exists.
     pub selectivity: f64,
     /// When to give up.
     pub stop: Stop<'a>,
@@ -49,21 +49,21 @@ impl<'a> Plan<'a> {
     pub fn new(snapshot: &Snapshot, k: usize, params: &SearchParams<'a>, stop: Stop<'a>) -> Self {
         let rows = snapshot.rows();
         let k = k.min(usize::try_from(rows).unwrap_or(usize::MAX));
-        let admitted = filter::admitted_at_most(&params.filter, rows);
-        let listed = !matches!(params.filter, Filter::All) && admitted < rows && admitted <= LISTED_ROWS_MAX;
+        let at_most = filter::admitted_at_most(&params.filter, rows);
+        let listed = at_most < rows && at_most <= LISTED_ROWS_MAX;
         Plan {
             k,
             recall: params.recall,
             probes: (params.probes > 0).then_some(params.probes),
             epsilon: None,
             spread_weight: None,
-            widen: params.max_distance.is_none(),
+            widen: true,
             rerank_max: if params.rerank == 0 { u64::MAX } else { u64::from(params.rerank) },
             rerank_all: params.rerank == RERANK_ALL,
             farthest: params.max_distance.unwrap_or(f32::INFINITY),
             filter: params.filter,
             listed,
-            selectivity: admitted as f64 / rows.max(1) as f64,
+            selectivity: filter::admitted_about(&params.filter, rows) as f64 / rows.max(1) as f64,
             stop,
         }
     }

@@ -7,7 +7,6 @@
 //! Calls `store` and `kernels`. Knows neither codes nor tree.
 
 use crate::index::filter;
-use crate::index::ids::Ids;
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
 use crate::search::candidates::Candidate;
@@ -122,7 +121,8 @@ fn prefetch(kernels: &Kernels, snapshot: &Snapshot, candidate: &Candidate) {
     }
 }
 
-/// Exact distances of `count` rows from `first` on into `top`: no code is asked.
+/// Exact distances of `count` rows from `first` on into `top`: no code is asked. Returns how many of them, admitted or
+/// not, lie within the limit and the k nearest so far.
 ///
 /// # Errors
 /// `VDB_IO` and `VDB_CORRUPT` on the read path.
@@ -135,7 +135,7 @@ pub fn all(
     rows_filter: &Filter<'_>,
     top: &mut TopK<u64>,
     reader: &mut Reader<'_>,
-) -> Result<()> {
+) -> Result<u64> {
     /// Bytes that are read at once on the path without mapping.
     const RUN_BYTES: usize = 256 * 1024;
     let vectors = &segment.vectors;
@@ -143,6 +143,7 @@ pub fn all(
     let run = (RUN_BYTES / stride).clamp(1, count.max(1) as usize) as u32;
     let end = first + count;
     let mut start = first;
+    let mut near = 0;
     while start < end {
         let rows = (end - start).min(run);
         let bytes = rows as usize * stride;
@@ -155,29 +156,19 @@ pub fn all(
             }
         };
         for (position, row) in (start..).zip(block.chunks_exact(stride)) {
-            offer(
-                &segment.index.ids,
-                position,
-                exact.distance(&row[..row_bytes]),
-                farthest,
-                rows_filter,
-                top,
-            );
+            let distance = exact.distance(&row[..row_bytes]);
+            if distance <= farthest && distance <= top.threshold() {
+                near += 1;
+                let id = segment.index.ids.id(position);
+                if filter::admits(rows_filter, id) {
+                    top.push(distance, id);
+                }
+            }
         }
         start += rows;
     }
     reader.stats.rows_reranked += u64::from(count);
     reader.stats.rows_read += u64::from(count);
     reader.stats.bytes_read += u64::from(count) * stride as u64;
-    Ok(())
-}
-
-#[inline]
-fn offer(ids: &Ids, position: u32, distance: f32, farthest: f32, rows: &Filter<'_>, top: &mut TopK<u64>) {
-    if distance <= farthest && distance <= top.threshold() {
-        let id = ids.id(position);
-        if filter::admits(rows, id) {
-            top.push(distance, id);
-        }
-    }
+    Ok(near)
 }

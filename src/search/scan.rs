@@ -91,12 +91,14 @@ impl Scan<'_> {
     #[inline]
     fn keep(&self, first: u32, estimates: &[f32], deviations: &[f32], candidates: &mut Candidates) {
         let mut threshold = candidates.threshold();
+        let mut near = 0;
         for (nth, (estimate, deviation)) in estimates.iter().zip(deviations).enumerate() {
             let slack = self.epsilon * deviation;
             let bound = estimate - slack;
             if bound > threshold {
                 continue;
             }
+            near += 1;
             let position = first + nth as u32;
             if !matches!(self.filter, Filter::All)
                 && !filter::admits(&self.filter, self.index.ids.id(position))
@@ -106,5 +108,6 @@ impl Scan<'_> {
             candidates.push(Candidate { bound, segment: self.segment, position }, estimate + slack);
             threshold = candidates.threshold();
         }
+        candidates.count(estimates.len() as u64, near);
     }
 }

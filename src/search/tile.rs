@@ -67,7 +67,8 @@ pub fn run(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> 
         }
         open.retain(|query| {
             let state = &scratch.queries[*query as usize];
-            !exhausted && context.plan.widen && state.found(context.plan) < context.plan.k
+            let too_few = state.found(context.plan) < context.plan.k && !state.candidates.is_at_limit();
+            too_few && !exhausted && context.plan.widen
         });
         if !open.is_empty() {
             widen *= WIDEN;
@@ -143,6 +144,10 @@ fn visit(
     };
     if plan.listed {
         filter::positions(&plan.filter, &index.ids, &mut stage.positions);
+    }
+    if plan.rerank_all {
+        rerank_rows(context, segment, queries, open, scratch)?;
+    } else if plan.listed {
         let positions = std::mem::take(&mut stage.positions);
         for query in open {
             let QueryScratch { prepared, bases, candidates, .. } = &mut states[*query as usize];
@@ -150,8 +155,6 @@ fn visit(
             stats.codes_scanned += positions.len() as u64;
         }
         stage.positions = positions;
-    } else if plan.rerank_all {
-        rerank_leaves(context, segment, queries, open, scratch)?;
     } else {
         scan_leaves(context, &scan, open, scratch)?;
     }
@@ -159,8 +162,8 @@ fn visit(
     Ok(route.probes >= leaves)
 }
 
-/// Every row of the chosen leaves by its exact distance.
-fn rerank_leaves(
+/// Every row of the chosen leaves, or every listed row, by its exact distance.
+fn rerank_rows(
     context: &Context<'_>,
     segment: &Segment,
     queries: &[&[f32]],
@@ -170,17 +173,26 @@ fn rerank_leaves(
     let Scratch { queries: states, stage, stats, .. } = scratch;
     let plan = context.plan;
     for query in open {
-        let QueryScratch { leaves, top, .. } = &mut states[*query as usize];
+        let QueryScratch { leaves, top, candidates, .. } = &mut states[*query as usize];
         let metric = context.snapshot.metric;
         let exact = Exact::new(context.kernels, metric, context.snapshot.element, queries[*query as usize]);
         let mut reader = Reader { cache: None, row: &mut stage.row, stats };
-        for (nth, leaf) in leaves.iter().enumerate() {
-            if nth % LEAVES_A_LOOK == 0 {
+        let mut take = |nth: usize, first: u32, count: u32| {
+            if nth.is_multiple_of(LEAVES_A_LOOK) {
                 plan.stop.check()?;
             }
-            let node = segment.index.tree.leaf(leaf.key);
-            let (first, count) = (node.first_row, node.row_count);
-            rerank::all(segment, first, count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
+            let near =
+                rerank::all(segment, first, count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
+            candidates.count(u64::from(count), near);
+            Ok(())
+        };
+        if plan.listed {
+            stage.positions.iter().enumerate().try_for_each(|(nth, position)| take(nth, *position, 1))?;
+            continue;
+        }
+        for (nth, leaf) in leaves.iter().enumerate() {
+            let leaf = segment.index.tree.leaf(leaf.key);
+            take(nth, leaf.first_row, leaf.row_count)?;
         }
         stats.leaves_scanned += leaves.len() as u64;
     }

@@ -1,3 +1,7 @@
 //! Tests of the whole, one module a promise.
 
 mod header;
+mod support;
+
+mod batch;
+mod filters;
