@@ -143,9 +143,8 @@ impl AnswerCache {
 
     /// Remembers an answer, dropping the longest unused ones for room.
     pub fn put(&self, key: &AnswerKey, query: &[f32], answer: impl ExactSizeIterator<Item = (u64, f32)>) {
-        let bound = self.capacity_bytes.load(Relaxed) / SHARDS;
         let bytes = query.len() * 4 + answer.len() * std::mem::size_of::<(u64, f32)>() + ENTRY_OVERHEAD_BYTES;
-        if bytes > bound {
+        if bytes > self.bound() {
             return;
         }
         let entry = Entry { key: *key, query: query.into(), answer: answer.collect() };
@@ -155,14 +154,15 @@ impl AnswerCache {
             shard.used_bytes -= old.bytes();
         }
         shard.used_bytes += bytes;
-        self.shrink(&mut shard, bound);
+        // The bound of now: a resize sets it before it takes the lock, so no entry outlives the cache's being on.
+        self.shrink(&mut shard, self.bound());
     }
 
     /// Sets a new bound at once; 0 turns the cache off. Counts are kept.
     pub fn resize(&self, capacity_bytes: usize) {
         self.capacity_bytes.store(capacity_bytes, Relaxed);
         for shard in &self.shards {
-            self.shrink(&mut lock(shard), capacity_bytes / SHARDS);
+            self.shrink(&mut lock(shard), self.bound());
         }
     }
 
@@ -190,6 +190,11 @@ impl AnswerCache {
             report.entries += shard.entries.len() as u64;
         }
         report
+    }
+
+    /// Bytes of one shard.
+    fn bound(&self) -> usize {
+        self.capacity_bytes.load(Relaxed) / SHARDS
     }
 
     fn shrink(&self, shard: &mut Shard, bound: usize) {

@@ -72,9 +72,8 @@ impl VectorCache {
 
     /// Keeps a copy of a row, dropping the longest unused ones for room. Without memory nothing is kept.
     pub fn put(&self, segment: u64, position: u32, bytes: &[u8]) {
-        let bound = self.capacity_bytes.load(Relaxed) / SHARDS;
         let cost = bytes.len() + ENTRY_OVERHEAD_BYTES;
-        if cost > bound {
+        if cost > self.bound() {
             return;
         }
         let Ok(mut copy) = AlignedBytes::zeroed(bytes.len()) else { return };
@@ -84,14 +83,15 @@ impl VectorCache {
             shard.used_bytes -= old.len() + ENTRY_OVERHEAD_BYTES;
         }
         shard.used_bytes += cost;
-        self.shrink(&mut shard, bound);
+        // The bound of now: a resize sets it before it takes the lock, so no entry outlives the cache's being on.
+        self.shrink(&mut shard, self.bound());
     }
 
     /// Sets a new bound at once; 0 turns the cache off. Counts are kept.
     pub fn resize(&self, capacity_bytes: usize) {
         self.capacity_bytes.store(capacity_bytes, Relaxed);
         for shard in &self.shards {
-            self.shrink(&mut lock(shard), capacity_bytes / SHARDS);
+            self.shrink(&mut lock(shard), self.bound());
         }
     }
 
@@ -119,6 +119,11 @@ impl VectorCache {
             info.entries += shard.rows.len() as u64;
         }
         info
+    }
+
+    /// Bytes of one shard.
+    fn bound(&self) -> usize {
+        self.capacity_bytes.load(Relaxed) / SHARDS
     }
 
     fn shrink(&self, shard: &mut Shard, bound: usize) {

@@ -4,4 +4,5 @@ mod header;
 mod support;
 
 mod batch;
+mod caches;
 mod filters;
