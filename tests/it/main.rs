@@ -3,6 +3,10 @@
 mod header;
 mod support;
 
+mod balance;
 mod batch;
 mod caches;
+mod determinism;
+mod exact;
 mod filters;
+mod recall;
