@@ -6,7 +6,7 @@ RELEASE := target/release
 OUT     := target/demo
 WARN    := -std=c99 -Wall -Wextra -Wpedantic -Werror
 
-.PHONY: demo test check lib header bench golden clean need-rust need-cc need-go \
+.PHONY: demo test check lib header bench clean need-rust need-cc need-go \
         test-rust test-c test-cpp test-go test-neon
 
 demo: need-rust need-cc lib
@@ -40,7 +40,7 @@ test-neon: need-rust
 check: need-rust
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) test --workspace --quiet --lib --test it
+	$(CARGO) test --workspace --quiet --lib --test it --test limits
 
 bench: need-rust
 	$(CARGO) bench --bench kernels

@@ -177,7 +177,7 @@ fn measure(
 ) -> Result<(f64, f64)> {
     let segment =
         snapshot.segments.first().ok_or_else(|| Error::new(Status::Internal, "tune: no segment"))?;
-    let scratches = ScratchPool::new(work.pool.threads());
+    let scratches = ScratchPool::new(work.pool.threads(), u64::MAX);
     let recalls = Mutex::new(vec![0.0f64; targets.len()]);
     work.pool.try_for_each(targets.len(), work.pool.threads(), |nth| {
         let target = &targets[nth];

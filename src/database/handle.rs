@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::database::answers::{AnswerCache, AnswerKey};
+use crate::database::open::Caches;
 use crate::database::options::LogFn;
 use crate::index::filter;
 use crate::kernels::Kernels;
@@ -43,6 +44,8 @@ pub(super) struct Inner {
     pub scratches: ScratchPool,
     pub vector_cache: VectorCache,
     pub answers: AnswerCache,
+    /// What the two caches take of the budget.
+    pub caches: Mutex<Caches>,
     pub totals: Totals,
     pub failures: Failures,
     /// Highest total that a memory report has shown.
@@ -148,7 +151,8 @@ impl Database {
         Ok(SearchOutcome { count, stats })
     }
 
-    /// Searches for several queries (`queries.len() / dim` of them, row by row): bit for bit what single searches answer.
+    /// Searches for several queries (`queries.len() / dim` of them, row by row): bit for bit what single
+    /// searches answer.
     ///
     /// `ids` and `distances` have room for `k` a query, `counts` for one number a query.
     ///

@@ -3,8 +3,10 @@
 //! Reads the handle's snapshot; none of it is on the path of a search.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::PoisonError;
 
 use crate::database::handle::Database;
+use crate::database::open::to_usize;
 use crate::database::options::{Advice, CacheKind, Job, Part};
 use crate::database::report::{CacheReport, Info, MemoryReport, NodeReport, SegmentReport, Totals};
 use crate::format::layout::FORMAT_MAJOR;
@@ -81,8 +83,8 @@ impl Database {
         report
     }
 
-    /// Copies vectors out as floats: `out` is `ids.len()` x dim. Without `found` an unknown id fails; with it, its flag is 0
-    /// and its row zeros.
+    /// Copies vectors out as floats: `out` is `ids.len()` x dim. Without `found` an unknown id fails; with
+    /// it, its flag is 0 and its row zeros.
     ///
     /// # Errors
     /// `VDB_INVALID_ARGUMENT`, `VDB_NOT_FOUND`, `VDB_IO`, `VDB_CORRUPT`.
@@ -306,7 +308,14 @@ impl Database {
     /// `VDB_FORKED`.
     pub fn cache_resize(&self, kind: CacheKind, bytes: u64) -> Result<()> {
         self.inner.pool.check()?;
-        let bytes = usize::try_from(bytes.min(self.inner.budget.left_bytes())).unwrap_or(usize::MAX);
+        let mut caches = self.inner.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        let share = match kind {
+            CacheKind::Answers => &mut caches.answers,
+            CacheKind::Vectors => &mut caches.vectors,
+        };
+        // Nothing else takes from the budget of an open handle, so what is left stays left.
+        share.resize(bytes.min(share.bytes().saturating_add(self.inner.budget.left_bytes())))?;
+        let bytes = to_usize(share.bytes());
         match kind {
             CacheKind::Answers => self.inner.answers.resize(bytes),
             CacheKind::Vectors => self.inner.vector_cache.resize(bytes),
@@ -322,7 +331,8 @@ impl Database {
         }
     }
 
-    /// Says how a part will be used. Tree and codes are in memory always; for them, and on the read path, this does nothing.
+    /// Says how a part will be used. Tree and codes are in memory always; for them, and on the read path,
+    /// this does nothing.
     ///
     /// # Errors
     /// `VDB_CANCELLED`, `VDB_TIMEOUT`.

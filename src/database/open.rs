@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::database::answers::AnswerCache;
@@ -24,11 +24,14 @@ use crate::stats::Totals;
 use crate::store::cache::VectorCache;
 use crate::store::centroids::Centroids;
 use crate::store::vectors::{row_stride, Vectors};
-use crate::types::{Error, Result};
+use crate::types::{Error, Result, Status};
 use crate::vfs::{OsVfs, Vfs};
 
 /// Scratches kept between searches; more threads than this allocate theirs anew.
 const SCRATCHES_MAX: usize = 64;
+/// Bytes that they keep together: at least so many, of a large limit an eighth, and at most so many.
+const SCRATCH_BYTES_MIN: u64 = 2 << 20;
+const SCRATCH_BYTES_MAX: u64 = 256 << 20;
 /// Answers remembered unless the caller says otherwise.
 const ANSWER_CACHE_BYTES: u64 = 16 << 20;
 /// Vectors kept on the read path unless the caller says otherwise: a part of what is free.
@@ -52,20 +55,25 @@ impl Database {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_vfs(vfs: &Arc<dyn Vfs>, options: &OpenOptions, started: Instant) -> Result<Database> {
-        let manifest = Manifest::load(&**vfs)?;
+        let (manifest, files) = open_files(&**vfs)?;
+        let files = files.into_iter().collect::<Result<Vec<SegmentFile>>>()?;
         let limit = match options.memory_limit_bytes {
             0 => probe::available_bytes(),
             limit => limit,
         };
+        // The sum before the first byte is read: a refusal names the limit that would do for all.
+        let needed = files.iter().flat_map(SegmentFile::sections).map(|s| memory_bytes(&s));
+        let needed = needed.fold(SCRATCH_BYTES_MIN, u64::saturating_add);
+        if needed > limit {
+            return Err(Error::out_of_memory(&format!("opening {}", vfs.display()), needed));
+        }
         let budget = Budget::new(limit);
         let mut shares = Vec::new();
         let mut segments = Vec::with_capacity(manifest.segments.len());
-        let mut disk_bytes = 0;
         let mut mapped = !options.no_mmap;
-        for entry in &manifest.segments {
-            let segment = open_segment(vfs, &manifest, entry, options, &budget, &mut shares)?;
+        for (file, entry) in files.iter().zip(&manifest.segments) {
+            let segment = open_segment(file, &manifest, entry, options, &budget, &mut shares)?;
             mapped &= segment.vectors.mapped().is_some();
-            disk_bytes += entry.file_bytes;
             segments.push(Arc::new(segment));
         }
         let snapshot = Snapshot {
@@ -81,13 +89,9 @@ impl Database {
                 vfs.display()
             )));
         }
-        let left = budget.left_bytes();
-        let vector_cache = options.vector_cache_bytes.unwrap_or(if mapped {
-            0
-        } else {
-            (left / VECTOR_CACHE_SHARE).min(VECTOR_CACHE_BYTES_MAX)
-        });
-        let answer_cache = options.answer_cache_bytes.unwrap_or(ANSWER_CACHE_BYTES.min(left / 16));
+        let scratch_bytes = (budget.left_bytes() / 8).clamp(SCRATCH_BYTES_MIN, SCRATCH_BYTES_MAX);
+        shares.push(budget.reserve("searches", scratch_bytes)?);
+        let caches = Caches::new(&budget, options, mapped)?;
         let threads = match options.threads {
             0 => probe::allowed_cpus(),
             threads => threads as usize,
@@ -95,9 +99,10 @@ impl Database {
         let inner = Inner {
             kernels: Kernels::detect(),
             pool: options.pool.clone().unwrap_or_else(|| Arc::new(Pool::new(threads))),
-            scratches: ScratchPool::new(SCRATCHES_MAX),
-            vector_cache: VectorCache::new(to_usize(vector_cache.min(left))),
-            answers: AnswerCache::new(to_usize(answer_cache.min(left))),
+            scratches: ScratchPool::new(SCRATCHES_MAX, scratch_bytes),
+            vector_cache: VectorCache::new(to_usize(caches.vectors.bytes())),
+            answers: AnswerCache::new(to_usize(caches.answers.bytes())),
+            caches: Mutex::new(caches),
             totals: Totals::default(),
             failures: Failures::default(),
             memory_peak: AtomicU64::new(0),
@@ -105,7 +110,7 @@ impl Database {
             _shares: shares,
             log: options.log.clone(),
             mapped,
-            disk_bytes,
+            disk_bytes: manifest.segments.iter().map(|entry| entry.file_bytes).sum(),
             open_ns: started.elapsed().as_nanos() as u64,
             snapshot,
         };
@@ -123,25 +128,87 @@ impl Database {
     }
 }
 
-fn to_usize(bytes: u64) -> usize {
+pub(super) fn to_usize(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// What the caches take of the budget.
+pub(super) struct Caches {
+    pub vectors: Share,
+    pub answers: Share,
+}
+
+impl Caches {
+    /// As asked for, or chosen; together never more than is left.
+    fn new(budget: &Budget, options: &OpenOptions, mapped: bool) -> Result<Self> {
+        let left = budget.left_bytes();
+        let vectors = options.vector_cache_bytes.unwrap_or(if mapped {
+            0
+        } else {
+            (left / VECTOR_CACHE_SHARE).min(VECTOR_CACHE_BYTES_MAX)
+        });
+        let answers = options.answer_cache_bytes.unwrap_or(ANSWER_CACHE_BYTES.min(left / 16));
+        Ok(Caches {
+            vectors: budget.reserve_up_to("vector cache", 0, vectors)?,
+            answers: budget.reserve_up_to("answer cache", 0, answers)?,
+        })
+    }
+}
+
+/// The manifest and its segments' files, all open: from here on a build that replaces them takes nothing away.
+/// A file that is missing because a build replaced the index meanwhile is no damage: the new index is opened then.
+///
+/// # Errors
+/// What reading a manifest gives. The error of a file is the file's own.
+pub(super) fn open_files(vfs: &dyn Vfs) -> Result<(Manifest, Vec<Result<SegmentFile>>)> {
+    let mut manifest = Manifest::load(vfs)?;
+    loop {
+        let open = |entry| SegmentFile::open(vfs, &manifest, entry);
+        let files: Vec<Result<SegmentFile>> = manifest.segments.iter().map(open).collect();
+        let missing =
+            |file: &Result<SegmentFile>| file.as_ref().is_err_and(|error| error.status() == Status::NotFound);
+        if files.iter().any(missing) {
+            let latest = Manifest::load(vfs)?;
+            if latest != manifest {
+                manifest = latest;
+                continue;
+            }
+        }
+        let damaged = |error: Error| match error.status() {
+            Status::NotFound => error.with_status(Status::Corrupt),
+            _ => error,
+        };
+        return Ok((manifest, files.into_iter().map(|file| file.map_err(damaged)).collect()));
+    }
 }
 
 /// Reads and checks one segment.
 pub(super) fn open_segment(
-    vfs: &Arc<dyn Vfs>,
+    file: &SegmentFile,
     manifest: &Manifest,
     entry: &SegmentEntry,
     options: &OpenOptions,
     budget: &Budget,
     shares: &mut Vec<Share>,
 ) -> Result<Segment> {
-    let file = SegmentFile::open(&**vfs, manifest, entry)?;
     if options.check {
         file.verify_all(&mut |step| step.damage.map_or(Ok(()), Err))?;
     }
-    load_segment(&file, manifest, entry, !options.no_mmap, budget, shares)
-        .map_err(|error| error.context(vfs.display_file(crate::vfs::FileName::Segment(entry.number))))
+    load_segment(file, manifest, entry, !options.no_mmap, budget, shares)
+        .map_err(|error| error.context(file.path()))
+}
+
+/// Bytes that an open segment keeps in memory for one of its sections.
+fn memory_bytes(section: &SectionInfo) -> u64 {
+    match section.kind {
+        SectionKind::VECTORS | SectionKind::CENTROIDS | SectionKind::BUILD_STATISTICS => 0,
+        // And for each leaf its number.
+        SectionKind::TREE_NODES => section.bytes.saturating_add(section.count.saturating_mul(4)),
+        // And the signs of the rotation, which are made from it.
+        SectionKind::QUANTISER => section.bytes.saturating_mul(2),
+        _ if section.is_known() => section.bytes,
+        _ => 0,
+    }
 }
 
 fn load_segment(
@@ -154,7 +221,7 @@ fn load_segment(
 ) -> Result<Segment> {
     let (dim, rows) = (manifest.dim as usize, entry.rows);
     let mut read = |kind: SectionKind, part: &'static str| -> Result<AlignedBytes> {
-        shares.push(budget.reserve(part, require(file, kind)?.bytes)?);
+        shares.push(budget.reserve(part, memory_bytes(&require(file, kind)?))?);
         file.read(kind, u64::MAX)
     };
     let quantiser = Quantiser::new(manifest.metric, dim, &read(SectionKind::QUANTISER, "tree")?)?;

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::database::open::open_segment;
+use crate::database::open::{open_files, open_segment};
 use crate::database::options::{Job, LogLevel, OpenOptions};
 use crate::format::{Manifest, SegmentEntry, SegmentFile};
 use crate::memory::Budget;
 use crate::pool::cancel::Stop;
 use crate::search::Segment;
 use crate::types::{Error, Result, Status};
-use crate::vfs::{FileName, OsVfs, Vfs};
+use crate::vfs::{OsVfs, Vfs};
 
 /// Checks every byte and every reference of the index at `path`; changes nothing.
 ///
@@ -26,12 +26,12 @@ pub fn verify(path: &Path, job: &Job<'_>) -> Result<u64> {
 /// # Errors
 /// As [`verify`].
 pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<u64> {
-    let manifest = Manifest::load(&**vfs)?;
+    let (manifest, files) = open_files(&**vfs)?;
     let mut found = Found { job, stop: job.stop(), first: None, damages: 0 };
     let total: u64 = manifest.segments.iter().map(|segment| segment.file_bytes).sum();
     let mut done = 0;
-    for entry in &manifest.segments {
-        match verify_segment(vfs, &manifest, entry, &mut found, done, total) {
+    for (file, entry) in files.into_iter().zip(&manifest.segments) {
+        match file.and_then(|file| verify_segment(&file, &manifest, entry, &mut found, done, total)) {
             Ok(()) => {}
             Err(error) if matches!(error.status(), Status::Cancelled | Status::Timeout) => return Err(error),
             Err(error) => found.damage(error),
@@ -60,14 +60,13 @@ impl Found<'_> {
 }
 
 fn verify_segment(
-    vfs: &Arc<dyn Vfs>,
+    file: &SegmentFile,
     manifest: &Manifest,
     entry: &SegmentEntry,
     found: &mut Found<'_>,
     done: u64,
     total: u64,
 ) -> Result<()> {
-    let file = SegmentFile::open(&**vfs, manifest, entry)?;
     let before = found.damages;
     let mut looked_at = 0;
     file.verify_all(&mut |step| {
@@ -86,8 +85,8 @@ fn verify_segment(
         return Ok(());
     }
     let options = OpenOptions { no_mmap: true, ..OpenOptions::default() };
-    let segment = open_segment(vfs, manifest, entry, &options, &Budget::unlimited(), &mut Vec::new())?;
-    check_ids(&segment).map_err(|error| error.context(vfs.display_file(FileName::Segment(entry.number))))
+    let segment = open_segment(file, manifest, entry, &options, &Budget::unlimited(), &mut Vec::new())?;
+    check_ids(&segment).map_err(|error| error.context(file.path()))
 }
 
 /// What an open takes on trust: that the way from id to position is in order, so that every id is there once.

@@ -11,7 +11,8 @@ use crate::types::Result;
 /// Rows of one unit of work.
 const UNIT_ROWS: u32 = 4_096;
 
-/// The k nearest of all rows, into `scratch.queries[0].top`. O(rows * dim), over several threads if the context has them.
+/// The k nearest of all rows, into `scratch.queries[0].top`. O(rows * dim), over several threads if the
+/// context has them.
 ///
 /// # Errors
 /// `VDB_TIMEOUT`, `VDB_CANCELLED`, and what reading rows may give.
@@ -20,26 +21,26 @@ pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Resul
     let plan = context.plan;
     let snapshot = context.snapshot;
     let exact = Exact::new(context.kernels, snapshot.metric, snapshot.element, query);
-    let mut units: Vec<(usize, u32, u32)> = Vec::new();
-    for (number, segment) in snapshot.segments.iter().enumerate() {
+    // (segment, first row, rows) of every unit.
+    let units = snapshot.segments.iter().flat_map(|segment| {
         let rows = segment.index.rows();
-        units.extend((0..rows).step_by(UNIT_ROWS as usize).map(|f| (number, f, UNIT_ROWS.min(rows - f))));
-    }
+        (0..rows).step_by(UNIT_ROWS as usize).map(move |first| (segment, first, UNIT_ROWS.min(rows - first)))
+    });
     let scan = |worker: usize, workers: usize, own: &mut Scratch, top: &mut TopK<u64>| -> Result<()> {
         let mut reader = Reader { cache: None, row: &mut own.stage.row, stats: &mut own.stats };
-        for (number, first, count) in units.iter().skip(worker).step_by(workers) {
+        for (segment, first, count) in units.clone().skip(worker).step_by(workers) {
             plan.stop.check()?;
-            let segment = &snapshot.segments[*number];
-            rerank::all(segment, *first, *count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
+            rerank::all(segment, first, count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
         }
         Ok(())
     };
     let mut top = std::mem::take(&mut scratch.queries[0].top);
     top.reset(plan.k);
-    match context.pool.filter(|_| context.threads > 1 && units.len() > 1) {
+    let unit_count = units.clone().count();
+    match context.pool.filter(|_| context.threads > 1 && unit_count > 1) {
         None => scan(0, 1, scratch, &mut top)?,
         Some(pool) => {
-            let workers = context.threads.min(pool.threads()).min(units.len());
+            let workers = context.threads.min(pool.threads()).min(unit_count);
             let joined = Mutex::new((&mut top, &mut scratch.stats));
             pool.try_for_each(workers, workers, |worker| {
                 let mut own = context.scratches.take();

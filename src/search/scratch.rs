@@ -1,5 +1,6 @@
 //! Working memory of searches: buffers that grow once and are lent again.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, TryLockError};
 
 use crate::memory::AlignedBytes;
@@ -37,6 +38,8 @@ impl QueryScratch {
 pub struct Scratch {
     /// One entry a query of the tile.
     pub queries: Vec<QueryScratch>,
+    /// Queries of the tile that want an answer still.
+    pub open: Vec<u32>,
     /// Buffers of the stages.
     pub stage: StageScratch,
     /// What the searches on this scratch have done since it was lent.
@@ -70,6 +73,7 @@ impl Scratch {
     pub fn new() -> Self {
         Scratch {
             queries: Vec::new(),
+            open: Vec::new(),
             stage: StageScratch {
                 counted: vec![0; BLOCK_ROWS],
                 estimates: vec![0.0; BLOCK_ROWS],
@@ -89,7 +93,11 @@ impl Scratch {
     pub fn memory_bytes(&self) -> u64 {
         let stage = &self.stage;
         let lists = (stage.frontier.capacity() + stage.next.capacity() + stage.visits.capacity()) * 8
-            + (stage.positions.capacity() + stage.products.capacity() + 3 * BLOCK_ROWS) * 4;
+            + (stage.positions.capacity()
+                + stage.products.capacity()
+                + self.open.capacity()
+                + 3 * BLOCK_ROWS)
+                * 4;
         let queries: usize = self.queries.iter().map(QueryScratch::memory_bytes).sum();
         (lists + queries + stage.row.len()) as u64
     }
@@ -111,12 +119,15 @@ impl Default for Scratch {
 /// Scratches between searches. Taking and giving back never waits: a busy slot is passed over.
 pub struct ScratchPool {
     slots: Vec<Mutex<Option<Box<Scratch>>>>,
+    kept_bytes_max: u64,
+    kept_bytes: AtomicU64,
 }
 
 impl ScratchPool {
-    /// A pool that keeps at most `slots` scratches.
-    pub fn new(slots: usize) -> Self {
-        ScratchPool { slots: (0..slots).map(|_| Mutex::new(None)).collect() }
+    /// A pool that keeps at most `slots` scratches, and at most `kept_bytes_max` bytes of them.
+    pub fn new(slots: usize, kept_bytes_max: u64) -> Self {
+        let slots = (0..slots).map(|_| Mutex::new(None)).collect();
+        ScratchPool { slots, kept_bytes_max, kept_bytes: AtomicU64::new(0) }
     }
 
     /// Bytes of the scratches that are not lent at the moment.
@@ -134,6 +145,7 @@ impl ScratchPool {
                 Err(TryLockError::WouldBlock) => None,
             };
             if let Some(mut scratch) = held {
+                self.kept_bytes.fetch_sub(scratch.memory_bytes(), Relaxed);
                 scratch.stats = SearchStats::default();
                 return scratch;
             }
@@ -141,15 +153,19 @@ impl ScratchPool {
         Box::default()
     }
 
-    /// Keeps a scratch for the next search, or frees it if all slots are taken.
+    /// Keeps a scratch for the next search, or frees it if all slots are taken or the bytes are.
     pub fn give(&self, scratch: Box<Scratch>) {
-        for slot in &self.slots {
-            if let Ok(mut held) = slot.try_lock() {
-                if held.is_none() {
-                    *held = Some(scratch);
-                    return;
+        let bytes = scratch.memory_bytes();
+        if self.kept_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes) <= self.kept_bytes_max {
+            for slot in &self.slots {
+                if let Ok(mut held) = slot.try_lock() {
+                    if held.is_none() {
+                        *held = Some(scratch);
+                        return;
+                    }
                 }
             }
         }
+        self.kept_bytes.fetch_sub(bytes, Relaxed);
     }
 }

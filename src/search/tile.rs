@@ -52,31 +52,42 @@ pub struct Context<'a> {
 /// `VDB_TIMEOUT`, `VDB_CANCELLED`, and what reading rows may give.
 pub fn run(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> Result<()> {
     scratch.reserve_queries(queries.len());
-    let mut widen = 1;
     // Queries that still want an answer; after the first round only those that found too few rows.
-    let mut open: Vec<u32> = (0..queries.len() as u32).collect();
+    let mut open = std::mem::take(&mut scratch.open);
+    open.clear();
+    open.extend(0..queries.len() as u32);
+    let done = rounds(context, queries, &mut open, scratch);
+    scratch.open = open;
+    done?;
+    finish(context, queries, scratch)
+}
+
+/// Visits all segments for the queries that are open, wider each time, until none is.
+fn rounds(
+    context: &Context<'_>,
+    queries: &[&[f32]],
+    open: &mut Vec<u32>,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    let mut widen = 1u32;
     while !open.is_empty() {
-        for query in &open {
+        for query in open.iter() {
             let state = &mut scratch.queries[*query as usize];
             state.candidates.reset(context.plan.k, context.plan.farthest);
             state.top.reset(context.plan.k);
         }
         let mut exhausted = true;
         for (number, segment) in context.snapshot.segments.iter().enumerate() {
-            exhausted &= visit(context, number as u32, segment, queries, &open, widen, scratch)?;
+            exhausted &= visit(context, number as u32, segment, queries, open, widen, scratch)?;
         }
         open.retain(|query| {
             let state = &scratch.queries[*query as usize];
             let too_few = state.found(context.plan) < context.plan.k && !state.candidates.is_at_limit();
             too_few && !exhausted && context.plan.widen
         });
-        if !open.is_empty() {
-            widen *= WIDEN;
-            continue;
-        }
-        break;
+        widen = widen.saturating_mul(WIDEN);
     }
-    finish(context, queries, scratch)
+    Ok(())
 }
 
 impl QueryScratch {

@@ -1,0 +1,269 @@
+//! How much memory: a warm search allocates nothing, a handle stays below its limit, a build below its estimate.
+//!
+//! A binary of its own, since it counts what the whole process allocates. Its tests take turns.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vdb::database::{self, CacheKind, Database, Job, OpenOptions};
+use vdb::input::ArrayRows;
+use vdb::types::params::{BuildParams, Filter, SearchParams, RERANK_ALL};
+use vdb::types::{ElementType, Metric, Status};
+
+#[path = "it/fixture.rs"]
+#[allow(dead_code, reason = "shared with the tests of the whole")]
+mod fixture;
+
+use fixture::{folder, params, rows};
+
+/// The system's allocator, and what goes through it.
+struct Counting;
+
+static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
+static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
+thread_local!(static CALLS: Cell<u64> = const { Cell::new(0) });
+
+fn grown(bytes: usize) {
+    CALLS.set(CALLS.get() + 1);
+    let live = LIVE_BYTES.fetch_add(bytes, Relaxed) + bytes;
+    PEAK_BYTES.fetch_max(live, Relaxed);
+}
+
+// SAFETY: every call is the system allocator's; only numbers are kept, in atomics and a constant thread-local
+// without a destructor, which allocate nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        grown(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        grown(layout.size());
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // Both at once, as when the bytes move.
+        grown(new_size);
+        LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.realloc(at, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Alone in the process until dropped.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes that `work` left behind, and the most that it held, beyond what was there before.
+fn measured<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
+    let before = LIVE_BYTES.load(Relaxed);
+    PEAK_BYTES.store(before, Relaxed);
+    let value = work();
+    let after = LIVE_BYTES.load(Relaxed);
+    (value, after.saturating_sub(before), PEAK_BYTES.load(Relaxed) - before)
+}
+
+const DIM: usize = 48;
+const ROWS: usize = 6_000;
+
+/// An index over `ROWS` rows.
+fn index(path: &Path, element: ElementType, params: &BuildParams) {
+    let floats = rows(ROWS, DIM, 3);
+    let bytes: Vec<u8> = match element {
+        ElementType::F32 => floats.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        // Halves with 5 bits of exponent around 1: any pattern of the rest is a number.
+        ElementType::F16 => floats
+            .iter()
+            .flat_map(|x| (0x3800u16 | (x.to_bits() >> 13) as u16 & 0x3ff).to_le_bytes())
+            .collect(),
+        ElementType::U8 => floats.iter().map(|x| (x * 80.0 + 128.0) as u8).collect(),
+    };
+    let source = ArrayRows::new(&bytes, ROWS as u64, DIM, element, 0).unwrap();
+    database::build(path, &source, None, params, &Job::default()).unwrap();
+}
+
+/// Allocations of one pass over the queries, after passes that let all buffers grow.
+fn allocations(db: &Database, queries: &[f32], k: usize, params: &SearchParams<'_>) -> u64 {
+    let (mut ids, mut distances) = (vec![0u64; k], vec![0f32; k]);
+    let mut pass = || {
+        let before = CALLS.get();
+        for query in queries.chunks_exact(DIM) {
+            db.search(query, k, params, &mut ids, Some(&mut distances)).unwrap();
+        }
+        CALLS.get() - before
+    };
+    let cold = pass();
+    pass();
+    let warm = pass();
+    assert!(cold > 0 || params.threads == 1, "the counter does not count");
+    warm
+}
+
+#[test]
+fn a_warm_search_allocates_nothing() {
+    let _turn = alone();
+    let queries = rows(40, DIM, 4);
+    let every_third: Vec<u64> = (0..ROWS as u64).step_by(3).collect();
+    let few = [5u64, 77, 1234, 5999];
+    let bitmap = vec![0x1111_1111_1111_1111u64; ROWS / 64];
+    let base = SearchParams { no_cache: true, threads: 1, ..SearchParams::default() };
+    let named = |ids, exclude| SearchParams { filter: Filter::Ids { ids, exclude }, ..base };
+    let words = Filter::Bitmap { words: &bitmap, first_id: 7, exclude: false };
+    let ways = [
+        ("default", base),
+        ("much recall", SearchParams { recall: 1.0, ..base }),
+        ("one probe", SearchParams { probes: 1, ..base }),
+        ("every row of the leaves", SearchParams { probes: 3, rerank: RERANK_ALL, ..base }),
+        ("exact", SearchParams { exact: true, ..base }),
+        ("range", SearchParams { max_distance: Some(1.0), ..base }),
+        ("time limit", SearchParams { timeout_ns: u64::MAX / 4, ..base }),
+        ("a third of the ids", named(&every_third, false)),
+        ("a few ids", named(&few, false)),
+        ("all but a few ids", named(&few, true)),
+        ("bitmap", SearchParams { filter: words, ..base }),
+        ("the vector cache", SearchParams { no_cache: false, ..base }),
+    ];
+    for (element, metric, flat) in [
+        (ElementType::F32, Metric::L2, false),
+        (ElementType::F16, Metric::Cosine, false),
+        (ElementType::U8, Metric::InnerProduct, true),
+    ] {
+        let dir = folder();
+        index(dir.path(), element, &BuildParams { metric, flat, segment_rows: 4_000, ..params() });
+        for no_mmap in [false, true] {
+            let options =
+                OpenOptions { threads: 1, no_mmap, answer_cache_bytes: Some(0), ..OpenOptions::default() };
+            let db = Database::open(dir.path(), &options).unwrap();
+            for (what, params) in &ways {
+                for k in [1, 10, 200] {
+                    let warm = allocations(&db, &queries, k, params);
+                    assert_eq!(warm, 0, "{what}, k {k}, {element:?}, flat: {flat}, no_mmap: {no_mmap}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_from_the_cache_allocates_nothing() {
+    let _turn = alone();
+    let (dir, queries) = (folder(), rows(40, DIM, 4));
+    index(dir.path(), ElementType::F32, &params());
+    let options = OpenOptions { threads: 1, answer_cache_bytes: Some(4 << 20), ..OpenOptions::default() };
+    let db = Database::open(dir.path(), &options).unwrap();
+    assert_eq!(allocations(&db, &queries, 10, &SearchParams::default()), 0);
+    let cache = db.cache(CacheKind::Answers);
+    assert_eq!((cache.hits, cache.misses), (80, 40));
+}
+
+#[test]
+fn a_handle_stays_below_its_limit_and_a_refusal_names_the_least() {
+    let _turn = alone();
+    let (dir, queries) = (folder(), rows(3_000, DIM, 5));
+    index(dir.path(), ElementType::F32, &BuildParams { segment_rows: 2_500, leaf_rows: 20, ..params() });
+    let open = |limit, bytes| {
+        let options = OpenOptions {
+            threads: 1,
+            memory_limit_bytes: limit,
+            no_mmap: true,
+            vector_cache_bytes: bytes,
+            answer_cache_bytes: bytes,
+            ..OpenOptions::default()
+        };
+        Database::open(dir.path(), &options)
+    };
+    let refused = open(1, None).map(|_| ()).unwrap_err();
+    assert_eq!(refused.status(), Status::OutOfMemory);
+    let least = refused.needed_bytes().unwrap();
+    assert!(refused.message().contains(&least.to_string()), "{refused}");
+    let almost = open(least - 1, None).map(|_| ()).unwrap_err();
+    assert_eq!(almost.needed_bytes(), Some(least), "{almost}");
+    let told = database::estimate(
+        ROWS as u64,
+        DIM,
+        ElementType::F32,
+        &BuildParams { segment_rows: 2_500, leaf_rows: 20, ..params() },
+    );
+    let told = told.unwrap().open_memory_bytes;
+    assert!((least..=2 * least).contains(&told), "an estimate of {told} for {least}");
+    // Caches at their widest take what is left and no more.
+    for (extra, bytes) in
+        [(0, None), (0, Some(u64::MAX)), (1 << 18, Some(u64::MAX)), (4 << 20, Some(3 << 20))]
+    {
+        let limit = least + extra;
+        let (db, held, peak) = measured(|| open(limit, bytes).unwrap());
+        assert!(held as u64 <= limit && peak as u64 <= limit, "open: {held}, at most {peak}, of {limit}");
+        let ((), more, _) = measured(|| {
+            let (mut ids, mut distances) = ([0; 10], [0.0; 10]);
+            for query in queries.chunks_exact(DIM) {
+                db.search(query, 10, &SearchParams::default(), &mut ids, Some(&mut distances)).unwrap();
+            }
+            // A large k and a batch work with more, and must not keep it.
+            let mut ids = vec![0; 20 * 3_000];
+            let batch = &queries[..20 * DIM];
+            db.batch_search(batch, DIM, 3_000, &SearchParams::default(), &mut ids, None, None).unwrap();
+        });
+        assert!((held + more) as u64 <= limit, "{held} and {more} of {limit}");
+        let report = db.memory();
+        assert!(report.total_bytes <= limit && report.limit_bytes == limit, "{report:?}");
+        // Growing one cache never takes what the other has.
+        db.cache_resize(CacheKind::Answers, u64::MAX).unwrap();
+        db.cache_resize(CacheKind::Vectors, u64::MAX).unwrap();
+        let caches = [CacheKind::Answers, CacheKind::Vectors].map(|kind| db.cache(kind).capacity_bytes);
+        assert!(caches.iter().sum::<u64>() <= limit - (least - (2 << 20)), "{caches:?} of {limit}");
+    }
+}
+
+#[test]
+fn a_build_stays_below_its_estimate_and_reports_no_less_than_it_took() {
+    let _turn = alone();
+    let base = BuildParams { threads: 1, ..BuildParams::default() };
+    for (count, dim, params) in [
+        (3_000, 32, base.clone()),
+        (30_000, 48, base.clone()),
+        (30_000, 48, BuildParams { threads: 2, metric: Metric::Cosine, ..base.clone() }),
+        (30_000, 48, BuildParams { flat: true, code_bits: 4, ..base.clone() }),
+        (30_000, 48, BuildParams { segment_rows: 8_000, leaf_rows: 16, ..base.clone() }),
+        (2_000, 1_500, BuildParams { leaf_rows: 30, metric: Metric::InnerProduct, ..base.clone() }),
+        (1, 3, base.clone()),
+    ] {
+        let (dir, floats) = (folder(), rows(count, dim, 6));
+        let ids: Vec<u64> = (0..count as u64).map(|row| row * 3 + (1 << 40)).collect();
+        let source = ArrayRows::of_floats(&floats, dim).unwrap();
+        let estimate = database::estimate(count as u64, dim, ElementType::F32, &params).unwrap();
+        let told = match params.threads {
+            1 => estimate.build_memory_bytes,
+            _ => estimate.build_memory_best_bytes,
+        };
+        let limited = BuildParams { memory_limit_bytes: told, ..params.clone() };
+        let work = || database::build(dir.path(), &source, Some(&ids), &limited, &Job::default()).unwrap();
+        let (report, _, peak) = measured(work);
+        println!("{count} x {dim}: {peak} of {told}");
+        let what = format!("{count} x {dim}, {params:?}: took {peak}, told {told}");
+        assert!(peak as u64 <= told, "{what}");
+        assert!(report.peak_bytes >= peak as u64, "{what}, reported {}", report.peak_bytes);
+        assert!(report.disk_bytes <= estimate.index_disk_bytes, "{what}: disk {}", report.disk_bytes);
+        let less =
+            BuildParams { memory_limit_bytes: estimate.build_memory_bytes - 1, replace: true, ..params };
+        let refused = database::build(dir.path(), &source, Some(&ids), &less, &Job::default()).unwrap_err();
+        assert_eq!(refused.status(), Status::OutOfMemory);
+        assert_eq!(refused.needed_bytes(), Some(estimate.build_memory_bytes), "{refused}");
+    }
+}
