@@ -1,8 +1,9 @@
 //! Pass 2: cell by cell, rows to leaves, codes and stored vectors.
 //!
-//! In: the rows of each cell. A thread loads a cell, divides it into leaves, encodes its rows in leaf order and finds
-//! what of it belongs to the true neighbours of the held-out rows, while it is in cache. Outputs are taken in the order of
-//! cells: vectors are appended to the file, the rest fills arrays that stay in memory.
+//! In: the rows of each cell. A thread loads a cell, divides it into leaves, encodes its rows in leaf order
+//! and finds what of it belongs to the true neighbours of the held-out rows, while it is in cache. Outputs
+//! are taken in the order of cells: vectors are appended to the file, the rest fills arrays that stay in
+//! memory.
 
 use crate::build::layout::BuildLayout;
 use crate::build::partition::Partition;

@@ -1,14 +1,15 @@
 //! The next rows, and the next: a search that goes on past k.
 //!
-//! Rows come in the order of (distance, id) and none comes twice. The cursor fetches ahead: when its buffer is empty it
-//! searches for twice as many rows as it has given, and keeps those behind the last one given, so that all
-//! pages together cost about twice the last search. A row that an earlier, smaller search missed and that lies before the
-//! last one given is left out: order is kept.
+//! Rows come in the order of (distance, id) and none comes twice. The cursor fetches ahead: when its buffer
+//! is empty it searches for twice as many rows as it has given, and keeps those behind the last one given, so
+//! that all pages together cost about twice the last search. A row that an earlier, smaller search missed and
+//! that lies before the last one given is left out: order is kept.
 
 use std::sync::atomic::AtomicI32;
 
 use crate::database::handle::{Database, K_MAX};
 use crate::memory::try_with_capacity;
+use crate::pool::cancel::Stop;
 use crate::search::Scratch;
 use crate::types::params::{Filter, SearchParams, NO_ID};
 use crate::types::{Error, Result};
@@ -90,6 +91,9 @@ impl Cursor {
             return Err(Error::invalid(format!(
                 "count is {count}; it must be at least 1 and fit the buffers"
             )));
+        }
+        if let Some(token) = cancel {
+            Stop::NEVER.with_token(token).check()?;
         }
         if self.ahead.len() < count && !self.ended {
             self.fetch(count, cancel)?;

@@ -49,7 +49,9 @@ pub const FLAGS_REQUIRED_KNOWN: u64 = 0;
 
 /// Declares the fields of a record once: as constants, and as a list for the test.
 macro_rules! record {
-    ($(#[$doc:meta])* $record:ident, $bytes:expr, { $($(#[$field_doc:meta])* $name:ident: $value:ty = $offset:expr,)* }) => {
+    ($(#[$doc:meta])* $record:ident, $bytes:expr, {
+        $($(#[$field_doc:meta])* $name:ident: $value:ty = $offset:expr,)*
+    }) => {
         $(#[$doc])*
         pub mod $record {
             use super::Field;
@@ -221,7 +223,10 @@ pub struct KindLayout {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $number:literal, $name:literal, $version:literal, $required:literal, $align:expr;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $kind:ident = $number:literal, $name:literal, $version:literal, $required:literal, $align:expr;
+    )*) => {
         impl SectionKind {
             $($(#[$doc])* pub const $kind: SectionKind = SectionKind($number);)*
         }

@@ -27,8 +27,8 @@ pub fn estimate(query: &PreparedQuery, base: f32, factors: Factors, counted: i32
     base + factors.offset - factors.scale * product
 }
 
-/// Estimates and deviations of one block of codes, all with one `base`. `estimates` and `deviations` are at least as long as
-/// `counted`.
+/// Estimates and deviations of one block of codes, all with one `base`. `estimates` and `deviations` are at
+/// least as long as `counted`.
 #[inline]
 pub fn estimates(
     query: &PreparedQuery,

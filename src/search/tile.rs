@@ -110,7 +110,7 @@ fn visit(
     widen: u32,
     scratch: &mut Scratch,
 ) -> Result<bool> {
-    let plan = context.plan;
+    let Context { kernels, plan, .. } = *context;
     let index = &segment.index;
     if index.rows() == 0 {
         return Ok(true);
@@ -125,7 +125,7 @@ fn visit(
     let quantiser = &index.quantiser;
     for query in open {
         states[*query as usize].prepared.prepare(
-            context.kernels,
+            kernels,
             &quantiser.rotation,
             quantiser.mean(),
             quantiser.shape,
@@ -140,19 +140,13 @@ fn visit(
     let route =
         Route { probes: if plan.listed { leaves } else { probes }, spread_weight: effort.spread_weight };
     for query in open {
-        descend(context.kernels, index, route, &mut states[*query as usize], stage, stats);
+        descend(kernels, index, route, &mut states[*query as usize], stage, stats);
         plan.stop.check()?;
     }
     let descended = clock.elapsed();
     stats.descend_ns += (descended - quantised).as_nanos() as u64;
 
-    let scan = Scan {
-        kernels: context.kernels,
-        index,
-        segment: number,
-        epsilon: effort.epsilon,
-        filter: plan.filter,
-    };
+    let scan = Scan { kernels, index, segment: number, epsilon: effort.epsilon, filter: plan.filter };
     if plan.listed {
         filter::positions(&plan.filter, &index.ids, &mut stage.positions);
     }

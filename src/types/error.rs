@@ -88,7 +88,10 @@ impl Error {
     pub fn out_of_memory(what: &str, needed_bytes: u64) -> Self {
         let mut error = Self::new(
             Status::OutOfMemory,
-            format!("{what} needs {needed_bytes} bytes of memory, more than can be had; raise the memory limit or free memory"),
+            format!(
+                "{what} needs {needed_bytes} bytes of memory, more than can be had; raise the memory limit or \
+                 free memory"
+            ),
         );
         error.0.needed_bytes = Some(needed_bytes);
         error

@@ -1,12 +1,16 @@
 //! Tests of the whole, one module a promise.
 
-mod header;
+#[allow(dead_code, reason = "shared with tests/limits.rs")]
+mod fixture;
 mod support;
 
 mod balance;
 mod batch;
 mod caches;
 mod determinism;
+mod document;
 mod exact;
 mod filters;
+mod header;
 mod recall;
+mod tidy;

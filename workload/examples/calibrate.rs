@@ -1,6 +1,6 @@
-//! Prints how hard sets are: `calibrate typical|hard ROWSxDIM... [--queries N] [--shifted] [--cosine] [--norm-spread X]`,
-//! or of files `calibrate --file BASE QUERIES [--cosine]`. A line a set; what the columns mean stands in
-//! `workload::difficulty`. The tables of `docs/experiments.md` come from here.
+//! Prints how hard sets are: `calibrate typical|hard ROWSxDIM... [--queries N] [--shifted] [--cosine]
+//! [--norm-spread X]`, or of files `calibrate --file BASE QUERIES [--cosine]`. A line a set; what the columns
+//! mean stands in `workload::difficulty`. The tables of `docs/experiments.md` come from here.
 
 use workload::difficulty::{measure, Report, Unit};
 use workload::gen::{Difficulty, GenParams, Generator};

@@ -44,7 +44,10 @@ fn square(r: __m256, _: __m256) -> __m256 {
 /// Adds to each of the `$lanes` the `$term` of the row's elements, for those registers of a group of 64 that are
 /// numbered `$registers`. Registers behind the row's end are left out: zeros would change no lane, as none is -0.
 macro_rules! add_terms {
-    (($row:ident, $load:ident, $load_rest:ident), $query:ident, $registers:expr, [$($lanes:ident += $term:ident),+]) => {
+    (
+        ($row:ident, $load:ident, $load_rest:ident), $query:ident, $registers:expr,
+        [$($lanes:ident += $term:ident),+]
+    ) => {
         let (row_groups, row_tail) = $row.as_chunks::<LANES>();
         let (query_groups, query_tail) = $query.as_chunks::<LANES>();
         for (row, query) in row_groups.iter().zip(query_groups) {

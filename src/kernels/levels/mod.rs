@@ -1,14 +1,14 @@
 //! Inner products of 2- and 4-bit codes with an 8-bit query: what a code of more than one bit is estimated by.
 //!
-//! A row holds one level `0 ..= 2^bits - 1` a dimension, packed in groups of 64 dimensions. Four bits: byte `j` of a group's 32
-//! holds dimension `j` low and `j + 32` high. Two bits: byte `j` of a group's 16 holds dimensions `j`, `j + 16`, `j + 32`,
-//! `j + 48` from its lowest bits up. So a register unpacks by shifts and masks, without a shuffle, into dimensions
-//! that lie as the query's do.
+//! A row holds one level `0 ..= 2^bits - 1` a dimension, packed in groups of 64 dimensions. Four bits: byte
+//! `j` of a group's 32 holds dimension `j` low and `j + 32` high. Two bits: byte `j` of a group's 16 holds
+//! dimensions `j`, `j + 16`, `j + 32`, `j + 48` from its lowest bits up. So a register unpacks by shifts and
+//! masks, without a shuffle, into dimensions that lie as the query's do.
 //!
 //! `out[row] = sum_i level[row][i] * query[i]`, exact in 32 bits: at most 65,536 * 15 * 127.
 //!
-//! Why not bit planes, as for one bit: 4 planes of a code against 6 of a query are 24 passes of and, two shuffles and adds; here it is
-//! one pass of multiply-add, with a query of 8 bits.
+//! Why not bit planes, as for one bit: 4 planes of a code against 6 of a query are 24 passes of and, two
+//! shuffles and adds; here it is one pass of multiply-add, with a query of 8 bits.
 //!
 //! | kernel, cycles a row at 128 dimensions, 4 bits | AVX2 | scalar |
 //! |---|---|---|
@@ -44,7 +44,8 @@ pub(super) const NEON: Table = Table { two: neon::two, four: neon::four };
 pub(super) const NEON_DOTPROD: Table = Table { two: neon::two_by_sdot, four: neon::four_by_sdot };
 
 impl Kernels {
-    /// Writes the inner product of each of `out.len()` rows of 2- or 4-bit levels with `query`, whose length is the dimension.
+    /// Writes the inner product of each of `out.len()` rows of 2- or 4-bit levels with `query`, whose length
+    /// is the dimension.
     ///
     /// # Panics
     /// When `bits` is neither 2 nor 4, the dimension is no multiple of 64, `codes` is not
