@@ -10,6 +10,7 @@ use crate::build::Work;
 use crate::index::tree::{Node, NodeFactors, TreeParts};
 use crate::memory::AlignedBytes;
 use crate::quantize::encode::{metric_weights, Encoder};
+use crate::quantize::lanes::{self, nearest_i8};
 use crate::types::{Metric, Result};
 
 /// The arrays of a tree, and the exact rotated centroid of every node in their order.
@@ -85,10 +86,10 @@ fn mean_norms(nodes: &[Node], encoded: &Encoded) -> Vec<f64> {
 
 /// 8-bit form of a vector; returns the step between two levels.
 fn to_bytes(vector: &[f32], out: &mut [u8]) -> f32 {
-    let largest = vector.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let largest = lanes::largest(vector);
     let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
     for (byte, x) in out.iter_mut().zip(vector) {
-        *byte = (x * inverse).round_ties_even() as i8 as u8;
+        *byte = nearest_i8(x * inverse) as u8;
     }
     largest / 127.0
 }

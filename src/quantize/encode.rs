@@ -18,6 +18,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::kernels::estimate::Shape;
 use crate::kernels::levels::GROUP;
 use crate::kernels::Kernels;
+use crate::quantize::lanes::{self, nearest_i8, nearest_odd};
 use crate::types::Metric;
 
 /// Bits of a query that meets one-bit codes: its rounding stays well below their own error.
@@ -84,6 +85,8 @@ pub struct Encoder<'a> {
     metric: Metric,
     mean: &'a [f32],
     residual: Vec<f32>,
+    /// From the mean to the centre.
+    across: Vec<f32>,
     odd: Vec<i8>,
 }
 
@@ -97,6 +100,7 @@ impl<'a> Encoder<'a> {
             metric,
             mean,
             residual: vec![0.0; shape.padded],
+            across: vec![0.0; shape.padded],
             odd: vec![0; shape.padded],
         }
     }
@@ -116,12 +120,10 @@ impl<'a> Encoder<'a> {
             return (Factors { offset: 0.0, scale: 0.0 }, 0.0);
         }
         let (y_dot_x, y_sq) = if self.shape.bits == 1 {
-            let mut sum = 0.0f64;
             for (o, v) in self.odd.iter_mut().zip(x) {
                 *o = if *v >= 0.0 { 1 } else { -1 };
-                sum += f64::from(v.abs());
             }
-            (sum, x.len() as f64)
+            (lanes::sum(x, &self.odd, |x, o| f64::from(x) * f64::from(o)), x.len() as f64)
         } else {
             best_grid(x, norm_sq, self.shape.bits, &mut self.odd)
         };
@@ -134,16 +136,16 @@ impl<'a> Encoder<'a> {
         let (weight, unit) = metric_weights(self.metric);
         let norm_sq = f64::from(norm_sq);
         let scale = norm_sq / y_dot_x;
-        let mut across = 0.0f64;
-        for ((v, c), g) in x.iter().zip(centre).zip(self.mean) {
-            across += f64::from(*v) * (f64::from(*c) - f64::from(*g));
-        }
         let offset = match self.metric {
-            // Inner product: -<r, q> = -<c, q> - <x, q - g> - <x, g>.
-            Metric::InnerProduct => {
-                -x.iter().zip(self.mean).map(|(v, g)| f64::from(*v) * f64::from(*g)).sum::<f64>()
+            // -<r, q> = -<c, q> - <x, q - g> - <x, g>.
+            Metric::InnerProduct => -lanes::sum(x, self.mean, |x, g| f64::from(x) * f64::from(g)),
+            _ => {
+                for ((a, c), g) in self.across.iter_mut().zip(centre).zip(self.mean) {
+                    *a = c - g;
+                }
+                let across = lanes::sum(x, &self.across, |x, a| f64::from(x) * f64::from(a));
+                f64::from(unit) * (norm_sq + 2.0 * across)
             }
-            _ => f64::from(unit) * (norm_sq + 2.0 * across),
         };
         let cos_sq = (y_dot_x * y_dot_x / (norm_sq * y_sq)).min(1.0);
         let width = (y_sq * (1.0 - cos_sq) / (x.len() as f64 - 1.0)).sqrt();
@@ -162,34 +164,31 @@ fn best_grid(x: &[f32], norm_sq: f32, bits: usize, odd: &mut [i8]) -> (f64, f64)
     for trial in 0..12 {
         let step = ideal * (0.7 + 0.06 * trial as f32);
         let inverse = 1.0 / step;
-        let (mut y_dot_x, mut y_sq) = (0.0f32, 0.0f32);
-        for v in x {
-            let y = nearest_odd(v * inverse, limit);
-            y_dot_x += y * v;
-            y_sq += y * y;
-        }
-        let (y_dot_x, y_sq) = (f64::from(y_dot_x), f64::from(y_sq));
+        let (y_dot_x, y_sq) = products_with_grid(x, inverse, limit);
         if y_dot_x * y_dot_x * best.1 > best.0 * best.0 * y_sq {
             best = (y_dot_x, y_sq, step);
         }
     }
     let inverse = 1.0 / best.2;
-    let (mut y_dot_x, mut y_sq) = (0.0f64, 0.0f64);
     for (o, v) in odd.iter_mut().zip(x) {
-        let y = nearest_odd(v * inverse, limit);
-        *o = y as i8;
-        y_dot_x += f64::from(y) * f64::from(*v);
-        y_sq += f64::from(y) * f64::from(y);
+        *o = nearest_i8(nearest_odd(v * inverse, limit));
     }
-    (y_dot_x, y_sq)
+    (best.0, best.1)
 }
 
-/// The odd integer nearest to `value`, within `-limit..=limit`; as a float.
-#[inline]
-fn nearest_odd(value: f32, limit: f32) -> f32 {
-    let clamped = value.clamp(-limit, limit);
-    // Odd numbers are 2 floor(v / 2) + 1; the clamp keeps the top one from becoming limit + 2.
-    ((clamped * 0.5).floor() * 2.0 + 1.0).min(limit)
+/// `<y, x>` and `|y|^2` for the odd grid `y` nearest to `x * inverse`.
+fn products_with_grid(x: &[f32], inverse: f32, limit: f32) -> (f64, f64) {
+    const LANES: usize = 16;
+    let (mut products, mut squares) = ([0.0f32; LANES], [0.0f32; LANES]);
+    for x in x.chunks_exact(LANES) {
+        for lane in 0..LANES {
+            let y = nearest_odd(x[lane] * inverse, limit);
+            products[lane] += y * x[lane];
+            squares[lane] += y * y;
+        }
+    }
+    let sum = |lanes: [f32; LANES]| lanes.into_iter().map(f64::from).sum();
+    (sum(products), sum(squares))
 }
 
 /// Packs odd integers `-(2^bits - 1) ..= 2^bits - 1` as levels, in the layout of `kernels::levels`.

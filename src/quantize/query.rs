@@ -12,6 +12,7 @@
 
 use crate::kernels::Kernels;
 use crate::quantize::encode::{pack_planes, CodeShape, QUERY_BITS};
+use crate::quantize::lanes::{self, nearest_i8, nearest_odd};
 use crate::quantize::rotation::Rotation;
 use crate::types::Metric;
 
@@ -74,13 +75,13 @@ impl PreparedQuery {
     fn quantise(&mut self, kernels: &Kernels, shape: CodeShape) {
         let v = &self.shifted;
         let norm_sq = kernels.dot_f32(v, v);
-        let largest = v.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        let largest = lanes::largest(v);
         self.length = norm_sq.sqrt();
 
         self.byte_step = largest / 127.0;
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         self.bytes.clear();
-        self.bytes.extend(v.iter().map(|x| (x * inverse).round_ties_even() as i8));
+        self.bytes.extend(v.iter().map(|x| nearest_i8(x * inverse)));
 
         if shape.bits == 1 {
             self.quantise_planes(shape, norm_sq, largest);
@@ -96,10 +97,7 @@ impl PreparedQuery {
         let range = largest.min(CLIP_SIGMAS * (norm_sq / v.len() as f32).sqrt());
         let inverse = if range > 0.0 { limit / range } else { 0.0 };
         self.odd.clear();
-        self.odd.extend(v.iter().map(|x| {
-            let clamped = (x * inverse).clamp(-limit, limit);
-            ((clamped * 0.5).floor() * 2.0 + 1.0).min(limit) as i8
-        }));
+        self.odd.extend(v.iter().map(|x| nearest_i8(nearest_odd(x * inverse, limit))));
         let step = step(&self.odd, v, norm_sq);
         self.planes.resize(QUERY_BITS * shape.plane_bytes(), 0);
         pack_planes(&self.odd, QUERY_BITS, &mut self.planes);
@@ -118,7 +116,7 @@ impl PreparedQuery {
 
 /// The scale of integers `w` whose product with `v` is `|v|^2`.
 fn step(w: &[i8], v: &[f32], norm_sq: f32) -> f32 {
-    let product: f64 = w.iter().zip(v).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+    let product = lanes::sum(w, v, |w, x| f64::from(w) * f64::from(x));
     if product > 0.0 {
         (f64::from(norm_sq) / product) as f32
     } else {
@@ -131,7 +129,7 @@ const CLIP_SIGMAS: f32 = 2.68;
 
 /// Writes `vector / |vector|` to `out`; zeros for a zero vector. Scales first, so that the square cannot overflow.
 pub fn normalise(kernels: &Kernels, vector: &[f32], out: &mut [f32]) {
-    let largest = vector.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let largest = lanes::largest(vector);
     if largest == 0.0 {
         out.fill(0.0);
         return;
