@@ -17,6 +17,7 @@ use crate::quantize::encode::{Encoder, Factors};
 use crate::quantize::rotation::Rotation;
 use crate::store::vectors::row_stride;
 use crate::types::Result;
+use std::sync::{Mutex, PoisonError};
 
 /// A leaf as pass 2 makes it.
 pub struct Leaf {
@@ -56,14 +57,21 @@ pub struct Transform<'a> {
     pub cell_centres: &'a [u32],
 }
 
-/// One cell, done.
+/// What a thread works in.
+struct Workspace<'a> {
+    loader: Loader<'a>,
+    floats: AlignedBytes,
+}
+
+/// One cell, done. Its buffers serve the next cell.
+#[derive(Default)]
 struct Part {
     vectors: AlignedBytes,
     codes: Vec<u8>,
     factors: Vec<Factors>,
     order: Vec<u32>,
     leaves: Vec<Leaf>,
-    truth: TruthPart,
+    truth: Option<TruthPart>,
     width: f64,
 }
 
@@ -89,6 +97,7 @@ pub fn encode(
 ) -> Result<Encoded> {
     let rows = layout.rows as usize;
     let row_bytes = layout.shape.row_bytes();
+    let stride = row_stride(layout.dim * layout.element.bytes());
     let mut encoded = Encoded {
         codes: AlignedBytes::zeroed(rows * row_bytes)?,
         factors: AlignedBytes::zeroed(rows * std::mem::size_of::<Factors>())?,
@@ -99,29 +108,37 @@ pub fn encode(
     };
     let pieces = pieces(layout, partition);
     let mut width = 0.0;
+    let workspace = |_| Workspace {
+        loader: Loader::new(work.kernels, source, work.metric),
+        floats: AlignedBytes::empty(),
+    };
+    let mut workspaces: Vec<Workspace<'_>> = (0..work.pool.threads()).map(workspace).collect();
     // Two pieces a thread keep all busy while the outputs of a wave stay bounded.
-    for wave in pieces.chunks(work.pool.threads() * 2) {
+    let parts: Vec<Mutex<Part>> = (0..2 * workspaces.len()).map(|_| Mutex::default()).collect();
+    for wave in pieces.chunks(parts.len()) {
         work.progress("encode", encoded.source_rows.len() as u64, rows as u64)?;
         let held = &*truth;
-        let parts = work.pool.map_ordered(wave.len(), work.pool.threads(), |nth| {
+        work.pool.try_for_each_with(wave.len(), &mut workspaces, |workspace, nth| {
             work.stop.check()?;
-            encode_piece(work, layout, source, partition, transform, held, &wave[nth])
+            let mut part = parts[nth].lock().unwrap_or_else(PoisonError::into_inner);
+            encode_piece(work, layout, partition, transform, held, &wave[nth], workspace, &mut part)
         })?;
-        for (piece, part) in wave.iter().zip(parts) {
+        for (piece, part) in wave.iter().zip(&parts) {
+            let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
             let first = encoded.source_rows.len();
-            append(&part.vectors)?;
+            append(&part.vectors[..part.order.len() * stride])?;
             encoded.codes[first * row_bytes..][..part.codes.len()].copy_from_slice(&part.codes);
             encoded.factors.as_mut_slice::<Factors>()[first..][..part.factors.len()]
                 .copy_from_slice(&part.factors);
             encoded.source_rows.extend_from_slice(&part.order);
             width += part.width;
-            truth.merge(part.truth);
+            part.truth.take().into_iter().for_each(|part| truth.merge(part));
             if layout.flat {
                 continue;
             }
             debug_assert_eq!(piece.cell, encoded.cell_leaves.len());
             encoded.cell_leaves.push(part.leaves.len() as u32);
-            encoded.leaves.extend(part.leaves);
+            encoded.leaves.append(&mut part.leaves);
         }
     }
     encoded.error_width = (width / rows.max(1) as f64) as f32;
@@ -149,16 +166,19 @@ fn pieces(layout: &BuildLayout, partition: &Partition) -> Vec<Piece> {
 fn encode_piece(
     work: &Work<'_>,
     layout: &BuildLayout,
-    source: &dyn Rows,
     partition: &Partition,
     transform: &Transform<'_>,
     truth: &Truth,
     piece: &Piece,
-) -> Result<Part> {
+    workspace: &mut Workspace<'_>,
+    part: &mut Part,
+) -> Result<()> {
+    let Workspace { loader, floats } = workspace;
     let numbers: Vec<u64> =
         partition.order[piece.start..piece.end].iter().map(|row| u64::from(*row)).collect();
-    let mut loader = Loader::new(work.kernels, source, work.metric, numbers.len())?;
-    loader.gather(&numbers)?;
+    floats.grow(numbers.len() * layout.dim * 4)?;
+    let floats = &mut floats.as_mut_slice::<f32>()[..numbers.len() * layout.dim];
+    loader.gather(&numbers, floats)?;
     let (order, ends) = if layout.flat {
         ((0..numbers.len() as u32).collect(), vec![numbers.len() as u32])
     } else {
@@ -168,26 +188,24 @@ fn encode_piece(
             seed: work.seed ^ numbers[0],
             spherical: false,
         };
-        let leaves = cluster::split_into_leaves(loader.rows(), layout.dim, &params);
+        let leaves = cluster::split_into_leaves(floats, layout.dim, &params);
         (leaves.order, leaves.ends)
     };
-    let truth_part = truth.part(loader.rows(), &numbers);
-    let mut part = Part {
-        vectors: AlignedBytes::zeroed(numbers.len() * row_stride(layout.dim * layout.element.bytes()))?,
-        codes: vec![0; numbers.len() * layout.shape.row_bytes()],
-        factors: Vec::with_capacity(numbers.len()),
-        order: order.iter().map(|nth| numbers[*nth as usize] as u32).collect(),
-        leaves: Vec::with_capacity(ends.len()),
-        truth: truth_part,
-        width: 0.0,
-    };
     let stride = row_stride(layout.dim * layout.element.bytes());
+    part.vectors.grow(numbers.len() * stride)?;
     for (slot, nth) in part.vectors.chunks_exact_mut(stride).zip(&order) {
         let raw = loader.raw_row(*nth as usize);
         slot[..raw.len()].copy_from_slice(raw);
     }
-    encode_rows(work, layout, transform, &loader, truth, piece.cell, &order, &ends, &mut part);
-    Ok(part)
+    part.codes.resize(numbers.len() * layout.shape.row_bytes(), 0);
+    part.factors.clear();
+    part.order.clear();
+    part.order.extend(order.iter().map(|nth| numbers[*nth as usize] as u32));
+    part.leaves.clear();
+    part.width = 0.0;
+    part.truth = Some(truth.part(floats, &numbers));
+    encode_rows(work, layout, transform, floats, truth, piece.cell, &order, &ends, part);
+    Ok(())
 }
 
 /// Codes, factors and leaf means, in leaf order.
@@ -195,7 +213,7 @@ fn encode_rows(
     work: &Work<'_>,
     layout: &BuildLayout,
     transform: &Transform<'_>,
-    loader: &Loader<'_>,
+    floats: &[f32],
     truth: &Truth,
     cell: usize,
     order: &[u32],
@@ -207,7 +225,6 @@ fn encode_rows(
     let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, transform.mean);
     let mut rotated = vec![0.0f32; padded];
     let mut codes = part.codes.chunks_exact_mut(layout.shape.row_bytes());
-    let floats = loader.rows();
     let mut start = 0;
     for end in ends {
         let members = &order[start as usize..*end as usize];

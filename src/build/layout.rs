@@ -22,7 +22,7 @@ const BLOCK_ROWS_MAX: usize = 8_192;
 /// Bytes of floats that are assigned together.
 const BLOCK_BYTES_MAX: usize = 32 << 20;
 /// Held-out rows that measure recall.
-const HELD_OUT: u64 = 400;
+const HELD_OUT: u64 = 800;
 
 /// What a build of one segment will do.
 #[derive(Clone, Debug)]

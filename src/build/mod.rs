@@ -77,10 +77,8 @@ impl Work<'_> {
             out[..count * dim].chunks_mut(CHUNK_ROWS * dim).map(Mutex::new).collect();
         self.pool.try_for_each(chunks.len(), self.pool.threads(), |nth| {
             let mut chunk = chunks[nth].lock().unwrap_or_else(PoisonError::into_inner);
-            let rows = chunk.len() / dim;
-            let mut loader = Loader::new(self.kernels, source, self.metric, rows)?;
-            chunk.copy_from_slice(loader.range(first + (nth * CHUNK_ROWS) as u64, rows)?);
-            Ok(())
+            let mut loader = Loader::new(self.kernels, source, self.metric);
+            loader.range(first + (nth * CHUNK_ROWS) as u64, &mut chunk)
         })
     }
 
@@ -94,9 +92,7 @@ impl Work<'_> {
         self.pool.try_for_each(chunks.len(), self.pool.threads(), |nth| {
             let mut chunk = chunks[nth].lock().unwrap_or_else(PoisonError::into_inner);
             let numbers = &numbers[nth * CHUNK_ROWS..][..chunk.len() / dim];
-            let mut loader = Loader::new(self.kernels, source, self.metric, numbers.len())?;
-            chunk.copy_from_slice(loader.gather(numbers)?);
-            Ok(())
+            Loader::new(self.kernels, source, self.metric).gather(numbers, &mut chunk)
         })
     }
 }

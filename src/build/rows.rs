@@ -1,6 +1,6 @@
 //! Rows from a source as the build wants them: checked, as floats, of unit length under cosine.
 //!
-//! One `Loader` a thread; its buffer of raw bytes is what the segment stores, its floats are what the numerics see.
+//! One `Loader` a thread; its raw bytes are what the segment stores, the floats are what the numerics see.
 
 use crate::input::Rows;
 use crate::kernels::Kernels;
@@ -16,80 +16,65 @@ pub struct Loader<'a> {
     kernels: &'static Kernels,
     source: &'a dyn Rows,
     metric: Metric,
-    /// Elements as given, packed row by row.
-    pub raw: AlignedBytes,
-    /// The same as floats, of unit length under cosine.
-    pub floats: AlignedBytes,
-    count: usize,
+    /// Elements as given, packed row by row; grows to the largest group.
+    raw: AlignedBytes,
 }
 
 impl<'a> Loader<'a> {
-    /// A loader with room for `rows` rows.
-    ///
-    /// # Errors
-    /// `VDB_OUT_OF_MEMORY`.
-    pub fn new(kernels: &'static Kernels, source: &'a dyn Rows, metric: Metric, rows: usize) -> Result<Self> {
-        let elements = rows * source.dim();
-        Ok(Loader {
-            kernels,
-            source,
-            metric,
-            raw: AlignedBytes::zeroed(elements * source.element_type().bytes())?,
-            floats: AlignedBytes::zeroed(elements * 4)?,
-            count: 0,
-        })
+    /// A loader without a buffer yet.
+    pub fn new(kernels: &'static Kernels, source: &'a dyn Rows, metric: Metric) -> Self {
+        Loader { kernels, source, metric, raw: AlignedBytes::empty() }
     }
 
-    /// Loads `count` rows from `first` on.
+    /// Fills `floats` with the rows from `first` on.
     ///
     /// # Errors
     /// What the source gives; `VDB_INVALID_ARGUMENT` with the row for NaN, infinity, a magnitude above
-    /// [`ELEMENT_MAX`], and a zero row under cosine.
-    pub fn range(&mut self, first: u64, count: usize) -> Result<&[f32]> {
-        let bytes = count * self.row_bytes();
-        self.source.read(first, count, &mut self.raw[..bytes])?;
-        self.convert(count, |nth| first + nth as u64)
+    /// [`ELEMENT_MAX`], and a zero row under cosine; `VDB_OUT_OF_MEMORY`.
+    pub fn range(&mut self, first: u64, floats: &mut [f32]) -> Result<()> {
+        let count = floats.len() / self.source.dim();
+        if self.source.element_type() == ElementType::F32 {
+            self.source.read(first, count, bytemuck::cast_slice_mut(floats))?;
+        } else {
+            let bytes = count * self.source.row_bytes();
+            self.raw.grow(bytes)?;
+            self.source.read(first, count, &mut self.raw[..bytes])?;
+            self.convert(floats);
+        }
+        self.check_and_scale(floats, |nth| first + nth as u64)
     }
 
-    /// Loads the rows of these numbers, in this order.
+    /// Fills `floats` with the rows of these numbers, in this order, and keeps their raw bytes.
     ///
     /// # Errors
     /// As [`range`](Self::range).
-    pub fn gather(&mut self, rows: &[u64]) -> Result<&[f32]> {
-        let bytes = rows.len() * self.row_bytes();
+    pub fn gather(&mut self, rows: &[u64], floats: &mut [f32]) -> Result<()> {
+        let bytes = rows.len() * self.source.row_bytes();
+        self.raw.grow(bytes)?;
         self.source.gather(rows, &mut self.raw[..bytes])?;
-        self.convert(rows.len(), |nth| rows[nth])
+        self.convert(floats);
+        self.check_and_scale(floats, |nth| rows[nth])
     }
 
-    /// The floats of the rows that were loaded last.
-    pub fn rows(&self) -> &[f32] {
-        &self.floats.as_slice::<f32>()[..self.count * self.source.dim()]
-    }
-
-    /// The raw bytes of the nth row that was loaded last.
+    /// The raw bytes of the nth row that was gathered last.
     pub fn raw_row(&self, nth: usize) -> &[u8] {
-        &self.raw[nth * self.row_bytes()..][..self.row_bytes()]
+        let row_bytes = self.source.row_bytes();
+        &self.raw[nth * row_bytes..][..row_bytes]
     }
 
-    fn row_bytes(&self) -> usize {
-        self.source.dim() * self.source.element_type().bytes()
-    }
-
-    fn convert(&mut self, count: usize, number: impl Fn(usize) -> u64) -> Result<&[f32]> {
-        let dim = self.source.dim();
-        let row_bytes = self.row_bytes();
-        self.count = count;
-        let floats = &mut self.floats.as_mut_slice::<f32>()[..count * dim];
-        let raw = &self.raw[..count * row_bytes];
+    fn convert(&self, floats: &mut [f32]) {
+        let raw = &self.raw[..floats.len() * self.source.element_type().bytes()];
         match self.source.element_type() {
             ElementType::F32 => floats.copy_from_slice(bytemuck::cast_slice(raw)),
             ElementType::F16 => self.kernels.f16_to_f32(bytemuck::cast_slice(raw), floats),
             ElementType::U8 => self.kernels.u8_to_f32(raw, floats),
         }
+    }
+
+    fn check_and_scale(&self, floats: &mut [f32], number: impl Fn(usize) -> u64) -> Result<()> {
         let mut unit = Vec::new();
-        for (nth, row) in floats.chunks_exact_mut(dim).enumerate() {
-            // Also false for NaN.
-            if !row.iter().all(|x| x.abs() <= ELEMENT_MAX) {
+        for (nth, row) in floats.chunks_exact_mut(self.source.dim()).enumerate() {
+            if !is_usable(row) {
                 return Err(bad_row(number(nth), "has an element that is NaN, infinite or beyond 1e15"));
             }
             if self.metric == Metric::Cosine {
@@ -104,8 +89,14 @@ impl<'a> Loader<'a> {
                 normalise(self.kernels, &unit, row);
             }
         }
-        Ok(floats)
+        Ok(())
     }
+}
+
+/// True if no element is NaN or beyond [`ELEMENT_MAX`]. Looks at all of them: without an early end it is vector code.
+fn is_usable(row: &[f32]) -> bool {
+    // The comparison is also false for NaN.
+    row.iter().fold(true, |usable, x| usable & (x.abs() <= ELEMENT_MAX))
 }
 
 fn bad_row(row: u64, what: &str) -> Error {

@@ -3,10 +3,10 @@
 //! First the bounds: how far estimates lie above true distances, in predicted deviations, over the true neighbours of
 //! all held-out rows. Each recall gets the width that loses a fifth of what the recall allows to be lost. Then the
 //! probes: real searches at growing effort, each held-out row excluding itself, until nearly all true neighbours come
-//! back. The recall written down is one standard error below the measured one, so that it is kept on other queries.
+//! back. The recall written down is [`MARGIN`] standard errors below the measured one, so that other queries get what
+//! they ask for, those that are a little unlike the rows too.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 
 use crate::build::truth::{Truth, TRUTH_K};
 use crate::build::Work;
@@ -20,11 +20,14 @@ use crate::search::scratch::ScratchPool;
 use crate::search::snapshot::{Segment, Snapshot};
 use crate::search::tile::{self, Context};
 use crate::store::vectors::ReadCost;
+use crate::topk::heap::Scored;
 use crate::types::params::{Filter, SearchParams};
 use crate::types::{Error, Result, Status};
 
 /// Where the sweep ends: the next effort would cost more than the little recall that is left.
 const RECALL_ENOUGH: f64 = 0.9995;
+/// Standard errors between the recall that was measured and the one that is promised.
+const MARGIN: f64 = 3.0;
 /// Share of the lost recall that the bounds may cause.
 const BOUND_SHARE: f64 = 0.2;
 /// How far the weight of the spread moves between two efforts.
@@ -51,25 +54,29 @@ pub fn tune(work: &Work<'_>, snapshot: &Snapshot, truth: &Truth, positions: &[u3
     let mut probes = 1;
     // The width for the recall that the effort before reached: the one that this effort will be used for.
     let mut reached = 0.5;
+    // Of each held-out row, the share of its neighbours that came back.
+    let mut shares = vec![0.0; targets.len()];
     loop {
         work.progress("tune", u64::from(probes.min(leaves)), u64::from(leaves))?;
         let epsilon = epsilon(&overshoots, if leaves == 1 { 0.999 } else { reached });
-        let (mut best, last_weight) = ((0.0, 0.0), weight);
-        // The best weight moves slowly with the probes: look to both sides of the last one.
-        for step in [0.0, -WEIGHT_STEP, WEIGHT_STEP] {
-            let tried = (last_weight + step).max(0.0);
-            let settings = Settings { probes, epsilon, spread_weight: tried };
-            let measured = measure(work, snapshot, truth, &targets, settings)?;
-            if measured.0 > best.0 {
-                best = measured;
-                weight = tried;
-            }
-            if leaves == 1 || best.0 >= WEIGHT_RECALL {
-                break;
+        let settings = |spread_weight| Settings { probes, epsilon, spread_weight };
+        if leaves == 1 || mean_and_error(&shares).0 >= WEIGHT_RECALL {
+            // With the weight settled, a row that has found all finds them again in more leaves.
+            measure(work, snapshot, truth, &targets, settings(weight), &mut shares)?;
+        } else {
+            // The best weight moves slowly with the probes: look to both sides of the last one.
+            let tries = [0.0, -WEIGHT_STEP, WEIGHT_STEP].map(|step| (weight + step).max(0.0));
+            shares.fill(-1.0);
+            for tried in tries {
+                let mut found = vec![0.0; targets.len()];
+                measure(work, snapshot, truth, &targets, settings(tried), &mut found)?;
+                if mean_and_error(&found).0 > mean_and_error(&shares).0 {
+                    (weight, shares) = (tried, found);
+                }
             }
         }
-        let (recall, error) = best;
-        let safe = (recall - error).clamp(0.0, 1.0);
+        let (recall, error) = mean_and_error(&shares);
+        let safe = (recall - MARGIN * error).clamp(0.0, 1.0);
         efforts.push(Effort { recall: safe as f32, probes, epsilon, spread_weight: weight });
         reached = safe.max(reached);
         if probes >= leaves || recall >= RECALL_ENOUGH {
@@ -167,20 +174,21 @@ fn epsilon(overshoots: &[f32], recall: f64) -> f32 {
     overshoots[(rank.ceil() as usize).min(last)].max(EPSILON_MIN)
 }
 
-/// Mean recall over the held-out rows, and its standard error.
+/// Searches for every held-out row whose share is below 1, and writes its new share.
 fn measure(
     work: &Work<'_>,
     snapshot: &Snapshot,
     truth: &Truth,
     targets: &[Target],
     settings: Settings,
-) -> Result<(f64, f64)> {
+    shares: &mut [f64],
+) -> Result<()> {
     let segment =
         snapshot.segments.first().ok_or_else(|| Error::new(Status::Internal, "tune: no segment"))?;
     let scratches = ScratchPool::new(work.pool.threads(), u64::MAX);
-    let recalls = Mutex::new(vec![0.0f64; targets.len()]);
-    work.pool.try_for_each(targets.len(), work.pool.threads(), |nth| {
-        let target = &targets[nth];
+    let open: Vec<usize> = (0..targets.len()).filter(|nth| shares[*nth] < 1.0).collect();
+    let found = work.pool.map_ordered(open.len(), work.pool.threads(), |nth| {
+        let target = &targets[open[nth]];
         let own = [segment.index.ids.id(target.own)];
         let filter = Filter::Ids { ids: &own, exclude: true };
         let params = SearchParams { probes: settings.probes, filter, ..SearchParams::default() };
@@ -198,20 +206,30 @@ fn measure(
             scratches: &scratches,
         };
         let mut scratch = scratches.take();
-        tile::run(&context, &[truth.vector(nth)], &mut scratch)?;
-        let farthest = target.neighbours.last().map_or(f32::NEG_INFINITY, |n| n.0);
-        let true_ids: HashSet<u64> = target.neighbours.iter().map(|n| segment.index.ids.id(n.1)).collect();
-        let answers = scratch.queries[0].top.as_slice();
+        tile::run(&context, &[truth.vector(open[nth])], &mut scratch)?;
+        let share = target.share(segment, scratch.queries[0].top.as_slice());
+        scratches.give(scratch);
+        Ok(share)
+    })?;
+    open.iter().zip(found).for_each(|(nth, share)| shares[*nth] = share);
+    Ok(())
+}
+
+impl Target {
+    /// The share of the true neighbours among `answers`.
+    fn share(&self, segment: &Segment, answers: &[Scored<u64>]) -> f64 {
+        let farthest = self.neighbours.last().map_or(f32::NEG_INFINITY, |n| n.0);
+        let true_ids: HashSet<u64> = self.neighbours.iter().map(|n| segment.index.ids.id(n.1)).collect();
         // A row as close as the last true neighbour is as good as that.
         let hits = answers.iter().filter(|a| true_ids.contains(&a.key) || a.distance <= farthest).count();
-        let share = hits.min(target.neighbours.len()) as f64 / target.neighbours.len().max(1) as f64;
-        scratches.give(scratch);
-        recalls.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[nth] = share;
-        Ok(())
-    })?;
-    let recalls = recalls.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let count = recalls.len().max(1) as f64;
-    let mean = recalls.iter().sum::<f64>() / count;
-    let variance = recalls.iter().map(|r| (r - mean) * (r - mean)).sum::<f64>() / count;
-    Ok((mean, (variance / count).sqrt()))
+        hits.min(self.neighbours.len()) as f64 / self.neighbours.len().max(1) as f64
+    }
+}
+
+/// Mean of the shares, and its standard error.
+fn mean_and_error(shares: &[f64]) -> (f64, f64) {
+    let count = shares.len().max(1) as f64;
+    let mean = shares.iter().sum::<f64>() / count;
+    let variance = shares.iter().map(|share| (share - mean) * (share - mean)).sum::<f64>() / count;
+    (mean, (variance / count).sqrt())
 }

@@ -95,6 +95,12 @@ impl AlignedBytes {
     }
 }
 
+impl Default for AlignedBytes {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl Drop for AlignedBytes {
     fn drop(&mut self) {
         match self.len {
