@@ -806,7 +806,7 @@ vdb_status_t vdb_memory(const vdb_t *db, vdb_memory_t *memory, vdb_error_t **err
 
 /** What the build measured on rows that it held out: so many probes reach this recall@10. */
 typedef struct vdb_effort_t {
-    float recall;     /**< Recall@10, less one standard error of the measurement. */
+    float recall;     /**< Recall@10, less three standard errors of the measurement. */
     uint32_t probes;  /**< Leaves visited. */
 } vdb_effort_t;
 
