@@ -44,6 +44,7 @@ check: need-rust
 
 bench: need-rust
 	$(CARGO) bench --bench kernels
+	$(CARGO) bench --bench speed_bench
 
 header: need-rust
 	VDB_WRITE_HEADER=1 $(CARGO) test --quiet --test it header
