@@ -73,14 +73,15 @@ impl<'a> Loader<'a> {
 
     fn check_and_scale(&self, floats: &mut [f32], number: impl Fn(usize) -> u64) -> Result<()> {
         let mut unit = Vec::new();
+        let row_number = |nth| self.source.number(number(nth));
         for (nth, row) in floats.chunks_exact_mut(self.source.dim()).enumerate() {
             if !is_usable(row) {
-                return Err(bad_row(number(nth), "has an element that is NaN, infinite or beyond 1e15"));
+                return Err(bad_row(row_number(nth), "has an element that is NaN, infinite or beyond 1e15"));
             }
             if self.metric == Metric::Cosine {
                 if row.iter().all(|x| *x == 0.0) {
                     return Err(bad_row(
-                        number(nth),
+                        row_number(nth),
                         "is all zeros, which has no direction for the cosine metric",
                     ));
                 }

@@ -13,7 +13,7 @@ use crate::build::layout::BuildLayout;
 use crate::build::{self, Work};
 use crate::database::options::{Job, LogLevel, ProgressFn};
 use crate::database::report::{BuildReport, Estimate};
-use crate::format::{Manifest, SegmentHeader, SegmentWriter};
+use crate::format::{remove_strays, Manifest, SegmentHeader, SegmentWriter};
 use crate::input::{self, Rows};
 use crate::kernels::Kernels;
 use crate::memory::probe;
@@ -39,45 +39,109 @@ pub fn build(
     params: &BuildParams,
     job: &Job<'_>,
 ) -> Result<BuildReport> {
-    check_ids(source.rows(), ids)?;
-    // Sizes are checked before the directory is touched.
-    let plan = Plan::new(source, params, job)?;
+    // Before the directory is touched.
+    let plan = Plan::new(source, ids, params, job)?;
     let vfs: Arc<dyn Vfs> = match OsVfs::open_dir(path) {
         Err(error) if error.status() == Status::NotFound => OsVfs::create_dir(path)?,
         opened => opened?,
     };
-    let guard = vfs.lock().map_err(|e| Error::io(format!("lock {}", path.display()), &e))?;
+    build_planned(&vfs, source, ids, params, job, &plan)
+}
+
+/// Builds in the directory of any [`Vfs`].
+///
+/// # Errors
+/// As [`build`].
+pub fn build_vfs(
+    vfs: &Arc<dyn Vfs>,
+    source: &dyn Rows,
+    ids: Option<&[u64]>,
+    params: &BuildParams,
+    job: &Job<'_>,
+) -> Result<BuildReport> {
+    build_planned(vfs, source, ids, params, job, &Plan::new(source, ids, params, job)?)
+}
+
+fn build_planned(
+    vfs: &Arc<dyn Vfs>,
+    source: &dyn Rows,
+    ids: Option<&[u64]>,
+    params: &BuildParams,
+    job: &Job<'_>,
+    plan: &Plan,
+) -> Result<BuildReport> {
+    let guard = vfs.lock().map_err(|e| Error::io(format!("{}: cannot lock", vfs.display()), &e))?;
     let Some(_guard) = guard else {
-        return Err(Error::new(
-            Status::Busy,
-            format!("{} is being written by another build", path.display()),
-        ));
+        let what = format!("{} is being written by another build; wait for it", vfs.display());
+        return Err(Error::new(Status::Busy, what));
     };
-    let before = match Manifest::load(&*vfs) {
-        Ok(_) if !params.replace => {
-            let what = format!("{} holds an index; choose another directory or replace it", path.display());
-            return Err(Error::new(Status::Exists, what));
-        }
-        Ok(manifest) => Some(manifest),
-        Err(error) if error.status() == Status::NotFound => None,
-        // A damaged index may be replaced, never silently.
-        Err(_) if params.replace => None,
-        Err(error) => return Err(error),
-    };
-    sweep(&vfs, before.as_ref(), job);
+    let before = Before::load(&**vfs, params.replace)?;
+    sweep(&**vfs, &|number| before.keeps(number), job)?;
     let mut report =
         BuildReport { rows: source.rows(), peak_bytes: plan.memory_bytes, ..BuildReport::default() };
-    let built = build_segments(&vfs, source, ids, params, job, &plan, before.as_ref(), &mut report);
-    match built {
+    match build_segments(vfs, source, ids, params, job, plan, &before, &mut report) {
         Ok(manifest) => {
-            sweep(&vfs, Some(&manifest), job);
+            // What cannot be removed now is removed by the next build.
+            let _ = sweep(&**vfs, &|number| manifest.names(number), job);
             report.generation = manifest.generation;
             Ok(report)
         }
         Err(error) => {
-            sweep(&vfs, before.as_ref(), job);
+            // The commit may have failed after its rename. Then the new manifest stands, and the old one may
+            // come back with a loss of power: the segments of both stay.
+            let now = Before::load(&**vfs, true).unwrap_or(Before::Damaged);
+            let _ = sweep(&**vfs, &|number| before.keeps(number) || now.keeps(number), job);
             Err(error)
         }
+    }
+}
+
+/// What the directory held when the build began.
+enum Before {
+    Nothing,
+    Index(Manifest),
+    /// Segments may still be saved by a copy of the manifest, until another index stands in their place.
+    Damaged,
+}
+
+impl Before {
+    fn load(vfs: &dyn Vfs, replace: bool) -> Result<Self> {
+        match Manifest::load(vfs) {
+            Ok(_) if !replace => {
+                let what =
+                    format!("{} holds an index; choose another directory or replace it", vfs.display());
+                Err(Error::new(Status::Exists, what))
+            }
+            Ok(manifest) => Ok(Before::Index(manifest)),
+            Err(error) if error.status() == Status::NotFound => Ok(Before::Nothing),
+            // A damaged index may be replaced, never silently. One that cannot be read may be whole.
+            Err(error) if replace && matches!(error.status(), Status::Corrupt | Status::Format) => {
+                Ok(Before::Damaged)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the segment of this number must outlive a build that fails.
+    fn keeps(&self, number: u64) -> bool {
+        match self {
+            Before::Nothing => false,
+            Before::Index(manifest) => manifest.names(number),
+            Before::Damaged => true,
+        }
+    }
+
+    /// A number that no file has.
+    fn next_number(&self, vfs: &dyn Vfs) -> Result<u64> {
+        if let Before::Index(manifest) = self {
+            return Ok(manifest.next_number);
+        }
+        let listing = vfs.list().map_err(|e| Error::io(format!("{}: cannot list", vfs.display()), &e))?;
+        let numbers = listing.ours.iter().filter_map(|name| match name {
+            FileName::Segment(number) => Some(number.saturating_add(1)),
+            _ => None,
+        });
+        Ok(numbers.max().unwrap_or(1))
     }
 }
 
@@ -109,9 +173,9 @@ pub fn estimate(rows: u64, dim: usize, element: ElementType, params: &BuildParam
     Ok(Estimate {
         build_memory_bytes: largest.least_bytes(1),
         build_memory_best_bytes: largest.least_bytes(threads),
-        build_disk_bytes: largest.disk_bytes() * segments,
-        open_memory_bytes: largest.open_bytes() * segments,
-        index_disk_bytes: largest.disk_bytes() * segments,
+        build_disk_bytes: largest.disk_bytes().saturating_mul(segments),
+        open_memory_bytes: largest.open_bytes().saturating_mul(segments),
+        index_disk_bytes: largest.disk_bytes().saturating_mul(segments),
     })
 }
 
@@ -123,7 +187,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(source: &dyn Rows, params: &BuildParams, job: &Job<'_>) -> Result<Self> {
+    fn new(source: &dyn Rows, ids: Option<&[u64]>, params: &BuildParams, job: &Job<'_>) -> Result<Self> {
+        check_ids(source.rows(), ids)?;
         let segment_rows = segment_rows(params);
         let rows = source.rows().min(segment_rows);
         let layout = BuildLayout::new(rows, source.dim(), source.element_type(), params)?;
@@ -180,23 +245,14 @@ fn check_ids(rows: u64, ids: Option<&[u64]>) -> Result<()> {
     Ok(())
 }
 
-/// Removes files of ours that the manifest does not name.
-fn sweep(vfs: &Arc<dyn Vfs>, manifest: Option<&Manifest>, job: &Job<'_>) {
-    let Ok(listing) = vfs.list() else { return };
-    for name in listing.ours {
-        let stray = match name {
-            FileName::Segment(number) => {
-                !manifest.is_some_and(|m| m.segments.iter().any(|segment| segment.number == number))
-            }
-            FileName::ManifestTmp => true,
-            _ => false,
-        };
-        if stray && vfs.remove(name).is_ok() {
-            if let Some(log) = job.log {
-                log(LogLevel::Debug, &format!("removed {}", vfs.display_file(name)));
-            }
+/// Removes temporary files and the segments that are not `kept`.
+fn sweep(vfs: &dyn Vfs, kept: &dyn Fn(u64) -> bool, job: &Job<'_>) -> Result<()> {
+    for name in remove_strays(vfs, kept)? {
+        if let Some(log) = job.log {
+            log(LogLevel::Debug, &format!("removed {}", vfs.display_file(name)));
         }
     }
+    Ok(())
 }
 
 fn build_segments(
@@ -206,7 +262,7 @@ fn build_segments(
     params: &BuildParams,
     job: &Job<'_>,
     plan: &Plan,
-    before: Option<&Manifest>,
+    before: &Before,
     report: &mut BuildReport,
 ) -> Result<Manifest> {
     let own_pool;
@@ -223,8 +279,11 @@ fn build_segments(
     let seed = SplitMix64::new(params.seed).next_u64();
     let mut manifest = Manifest {
         uuid: uuid(seed, source),
-        generation: before.map_or(0, |m| m.generation) + 1,
-        next_number: before.map_or(1, |m| m.next_number),
+        generation: match before {
+            Before::Index(manifest) => manifest.generation + 1,
+            _ => 1,
+        },
+        next_number: before.next_number(&**vfs)?,
         dim: source.dim() as u32,
         metric: params.metric,
         element_type: source.element_type(),
@@ -335,6 +394,10 @@ impl Rows for RowRange<'_> {
         }
         let rows: Vec<u64> = rows.iter().map(|row| self.first + row).collect();
         self.source.gather(&rows, out)
+    }
+
+    fn number(&self, row: u64) -> u64 {
+        self.source.number(self.first + row)
     }
 
     fn describe(&self) -> String {

@@ -220,27 +220,31 @@ impl Manifest {
         Ok(())
     }
 
-    /// Removes what no manifest names: segments and temporary files that a crash left behind, or that this
-    /// manifest replaced. Only for the holder of the writer's lock, with the manifest that was loaded or
-    /// committed. Returns how many were removed; one that cannot be is left for the next time.
-    ///
-    /// # Errors
-    /// `Io`. Nothing is lost then.
-    pub fn remove_strays(&self, vfs: &dyn Vfs) -> Result<usize> {
-        let failed = |error: io::Error| Error::io(format!("{}: cannot clean up", vfs.display()), &error);
-        // The rename that made this manifest current may not be durable: a crash can come between it and
-        // the sync. Removing the old segments first could leave the old manifest without them.
-        vfs.sync_dir().map_err(failed)?;
-        let listing = vfs.list().map_err(failed)?;
-        let strays = listing.ours.into_iter().filter(|name| match name {
-            FileName::ManifestTmp | FileName::Spill(_) => true,
-            FileName::Segment(number) => {
-                self.segments.binary_search_by_key(number, |entry| entry.number).is_err()
-            }
-            _ => false,
-        });
-        Ok(strays.filter(|name| vfs.remove(*name).is_ok()).count())
+    /// Whether a segment of this number belongs to the index.
+    pub fn names(&self, number: u64) -> bool {
+        self.segments.binary_search_by_key(&number, |entry| entry.number).is_ok()
     }
+}
+
+/// Removes temporary files, and the segments that are not `kept`: what a crash left behind, or what a new
+/// manifest replaced. Only for the holder of the writer's lock, by the manifest that was loaded or committed.
+/// Returns what was removed; what cannot be is left for the next time.
+///
+/// # Errors
+/// `Io`. Nothing is lost then.
+pub fn remove_strays(vfs: &dyn Vfs, kept: &dyn Fn(u64) -> bool) -> Result<Vec<FileName>> {
+    let failed = |error: io::Error| Error::io(format!("{}: cannot clean up", vfs.display()), &error);
+    // The rename that made the manifest current may not be durable: a crash can come between it and the
+    // sync. Removing the old segments first could leave the old manifest without them.
+    vfs.sync_dir().map_err(failed)?;
+    let mut strays = vfs.list().map_err(failed)?.ours;
+    strays.retain(|name| match name {
+        FileName::ManifestTmp | FileName::Spill(_) => true,
+        FileName::Segment(number) => !kept(*number),
+        _ => false,
+    });
+    strays.retain(|name| vfs.remove(*name).is_ok());
+    Ok(strays)
 }
 
 fn path(vfs: &dyn Vfs) -> String {

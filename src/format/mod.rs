@@ -34,7 +34,7 @@ pub mod writer;
 mod tests;
 
 pub use layout::SectionKind;
-pub use manifest::{Manifest, SegmentEntry};
+pub use manifest::{remove_strays, Manifest, SegmentEntry};
 pub use section::{SectionInfo, SectionSpec, SegmentHeader};
 pub use segment::{SegmentFile, Step};
 pub use writer::{SectionSlot, SegmentWriter};

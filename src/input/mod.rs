@@ -54,6 +54,11 @@ pub trait Rows: Sync {
     /// As [`read`](Self::read).
     fn gather(&self, rows: &[u64], out: &mut [u8]) -> Result<()>;
 
+    /// The number by which messages name a row: of the caller's whole, if this is a part of it.
+    fn number(&self, row: u64) -> u64 {
+        row
+    }
+
     /// The source as messages name it.
     fn describe(&self) -> String;
 

@@ -6,6 +6,7 @@ mod support;
 
 mod balance;
 mod batch;
+mod build;
 mod caches;
 mod determinism;
 mod document;

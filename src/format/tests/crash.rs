@@ -1,7 +1,7 @@
 //! Calls that fail and power that goes: the old state or the new one, and what was committed stays.
 
 use super::fixture::*;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{remove_strays, Manifest};
 use crate::types::{Result, Status};
 use crate::vfs::faulty::{Call, Fault, FaultVfs, Plan};
 use crate::vfs::power::PowerVfs;
@@ -60,7 +60,8 @@ fn a_call_that_fails_leaves_the_old_index_or_the_new_one() {
                 }
             }
             // Whatever was left behind, the next writer goes on.
-            Manifest::load(&*inner).unwrap().remove_strays(&*inner).unwrap();
+            let manifest = Manifest::load(&*inner).unwrap();
+            remove_strays(&*inner, &|number| manifest.names(number)).unwrap();
             grow(&inner).unwrap();
             assert_eq!(open_and_verify(&*inner).unwrap().len() as u64, generation + 1);
         }
@@ -144,7 +145,7 @@ fn session(vfs: &PowerVfs, durable: &mut u64, random: &mut Random) -> std::resul
         return Err(format!("generation {} after {durable} was acknowledged", old.generation));
     }
     // Errors from here on come from the loss of power: what must hold is looked at by the next session.
-    if old.remove_strays(&*disk).is_err() {
+    if remove_strays(&*disk, &|number| old.names(number)).is_err() {
         return Ok(());
     }
     *durable = old.generation;
