@@ -13,5 +13,6 @@ mod document;
 mod exact;
 mod filters;
 mod header;
+mod hostile;
 mod recall;
 mod tidy;
