@@ -6,7 +6,7 @@ RELEASE := target/release
 OUT     := target/demo
 WARN    := -std=c99 -Wall -Wextra -Wpedantic -Werror
 
-.PHONY: demo test check lib header bench clean need-rust need-cc need-go \
+.PHONY: demo test check lib header bench golden clean need-rust need-cc need-go \
         test-rust test-c test-cpp test-go test-neon
 
 demo: need-rust need-cc lib
@@ -48,6 +48,10 @@ bench: need-rust
 
 header: need-rust
 	VDB_WRITE_HEADER=1 $(CARGO) test --quiet --test it header
+
+# An index of the current format, for tests of later ones; never over one that is committed.
+golden: need-rust
+	VDB_WRITE_GOLDEN=1 $(CARGO) test --quiet --test it golden::an_index
 
 clean:
 	$(CARGO) clean

@@ -12,6 +12,7 @@ mod determinism;
 mod document;
 mod exact;
 mod filters;
+mod golden;
 mod header;
 mod hostile;
 mod recall;
