@@ -298,8 +298,8 @@ typedef struct vdb_t vdb_t;
 /** How to open an index. */
 typedef struct vdb_options_t {
     size_t struct_size;           /**< sizeof(vdb_options_t) */
-    uint64_t memory_limit_bytes;  /**< For all that the handle holds. 0: from what machine and cgroup have
-                                       free. */
+    uint64_t memory_limit_bytes;  /**< For all that the handle keeps between calls. 0: from what machine
+                                       and cgroup have free. */
     uint64_t vector_cache_bytes;  /**< Of the limit. 0: chosen; VDB_CACHE_OFF: none. */
     uint64_t answer_cache_bytes;  /**< Of the limit. 0: chosen; VDB_CACHE_OFF: none. */
     const vdb_pool_t *pool;       /**< Threads of the host's, shared. NULL: the handle's own, made on first
@@ -561,7 +561,7 @@ typedef struct vdb_build_report_t {
     uint64_t generation;                 /**< Number of the commit. */
     uint64_t rows;                       /**< Rows of the index. */
     uint64_t disk_bytes;                 /**< Bytes of the finished index. */
-    uint64_t peak_bytes;                 /**< The most memory that it took for data. */
+    uint64_t peak_bytes;                 /**< Memory that it allowed itself for data; it took no more. */
     uint64_t phase_count;                /**< Length of phases. */
     vdb_phase_t phases[VDB_PHASES_MAX];  /**< What it did, in order. */
 } vdb_build_report_t;
@@ -749,7 +749,8 @@ typedef struct vdb_stats_t {
     uint64_t searches;           /**< Calls of vdb_search. */
     uint64_t batches;            /**< Calls of vdb_batch_search. */
     uint64_t batch_queries;      /**< Queries in those. */
-    uint64_t errors;             /**< Searches and batches that failed. */
+    uint64_t errors;             /**< Searches and batches that failed; not those refused for NULL, dim or
+                                      flags. */
     uint64_t timeouts;           /**< Of these, by VDB_TIMEOUT. */
     uint64_t cancels;            /**< Of these, by VDB_CANCELLED. */
     uint64_t search_ns;          /**< Time inside searches, summed over the callers. */

@@ -44,7 +44,8 @@ pub struct Totals {
     pub batches: u64,
     /// Queries in those.
     pub batch_queries: u64,
-    /// Calls that failed.
+    /// Searches and batches that failed. A call whose arguments C could not have meant (NULL, another dim, an
+    /// unknown flag) is refused by `ffi` and not counted; nor are cursors.
     pub errors: u64,
     /// Of these, by time limit.
     pub timeouts: u64,

@@ -91,7 +91,7 @@ pub struct vdb_build_report_t {
     pub rows: u64,
     /// Bytes of the finished index.
     pub disk_bytes: u64,
-    /// The most memory that it took for data.
+    /// Memory that it allowed itself for data; it took no more.
     pub peak_bytes: u64,
     /// Length of phases.
     pub phase_count: u64,

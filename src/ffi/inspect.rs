@@ -103,7 +103,7 @@ pub struct vdb_stats_t {
     pub batches: u64,
     /// Queries in those.
     pub batch_queries: u64,
-    /// Searches and batches that failed.
+    /// Searches and batches that failed; not those refused for NULL, dim or flags.
     pub errors: u64,
     /// Of these, by VDB_TIMEOUT.
     pub timeouts: u64,
