@@ -1,8 +1,8 @@
 //! Rounding and sums in a form that compilers turn into vector code of any instruction set.
 //!
-//! Rounding functions of the standard library are calls where the base instruction set has no such instruction, and a
-//! sum in one variable waits for each addition. Here rounding is an addition, and sums run in eight lanes. Both have one
-//! fixed order, so every CPU gives the same bits.
+//! Rounding functions of the standard library are calls where the base instruction set has no such
+//! instruction, and a sum in one variable waits for each addition. Here rounding is an addition, and sums run
+//! in eight lanes. Both have one fixed order, so every CPU gives the same bits.
 
 /// Lanes of a sum.
 const LANES: usize = 8;
