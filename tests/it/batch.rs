@@ -89,9 +89,9 @@ fn filters_and_limits() {
     let (handles, queries) = (by_threads(&index), index.set.queries(65));
     let all = index.set.all_ids();
     // Some so few that they are met one by one, some not; some so few that searches must widen.
-    for count in [1, 40, 1000, 4500, 5990] {
+    for count in [1, 40, 4500, 5990] {
         for named in Named::forms(&all, &some_of(&all, count, 3)) {
-            for (what, params) in ways() {
+            for (what, params) in ways().into_iter().step_by(2) {
                 let params = SearchParams { filter: named.filter(), ..params };
                 check(&handles, &queries[..33 * 24], 10, &params, &format!("{count} rows, {what}"));
             }
@@ -118,12 +118,12 @@ fn equal_queries_and_no_queries() {
 #[test]
 fn a_long_scan_on_several_threads_is_that_of_one() {
     // More codes than a scan takes on one thread where it may have more.
-    let set = Set { element: ElementType::U8, ..Set::whole(Metric::L2, ElementType::U8, 140_000, 12, 2) };
+    let set = Set { element: ElementType::U8, ..Set::whole(Metric::L2, ElementType::U8, 70_000, 12, 2) };
     let index = Index::new(set, &BuildParams { flat: true, ..BuildParams::default() });
     let queries = index.set.queries(6);
     let handles = by_threads(&index);
     let all = index.set.all_ids();
-    let (half, none) = (some_of(&all, 70_000, 5), HashSet::new());
+    let (half, none) = (some_of(&all, 35_000, 5), HashSet::new());
     let mut filters = Named::forms(&all, &half);
     filters.extend(Named::forms(&all, &none));
     let mut ways = ways();

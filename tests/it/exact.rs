@@ -53,12 +53,10 @@ fn real_values_keep_their_order_up_to_rounding() {
             }
         }
     }
-    for metric in METRICS {
-        let pictures = Set::of_file(metric, &carried("tests/data/fashion/base.u8bin"));
-        let queries = VecFile::open(&carried("tests/data/fashion/query.u8bin")).unwrap();
-        let queries = workload::rows::Matrix::first(&queries, 8).unwrap();
-        check(&Index::tree(pictures, 32), queries.values(), 10, "pictures");
-    }
+    let pictures = Set::of_file(Metric::Cosine, &carried("tests/data/fashion/base.u8bin"));
+    let queries = VecFile::open(&carried("tests/data/fashion/query.u8bin")).unwrap();
+    let queries = workload::rows::Matrix::first(&queries, 8).unwrap();
+    check(&Index::tree(pictures, 32), queries.values(), 10, "pictures");
 }
 
 #[test]

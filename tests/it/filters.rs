@@ -108,9 +108,9 @@ fn names_of_no_row_admit_nothing() {
 #[test]
 fn recall_is_kept_however_few_are_admitted_and_however_they_are_named() {
     for metric in METRICS {
-        let index = Index::tree(Set::typical(metric, 12_000, 32), 24);
+        let index = Index::tree(Set::typical(metric, 8000, 32), 24);
         let (all, queries) = (index.set.all_ids(), index.set.queries(60));
-        for count in [60, 600, 3000, 4500, 11_000] {
+        for count in [60, 600, 3000, 4500, 7500] {
             let admitted = some_of(&all, count, 12);
             let forms = Named::forms(&all, &admitted);
             let mut hits = vec![0; forms.len()];
@@ -206,7 +206,7 @@ fn a_limit_that_holds_nobody_back_changes_nothing_and_one_too_near_leaves_nothin
 #[test]
 fn recall_within_a_limit_is_that_of_a_search() {
     for metric in METRICS {
-        let index = Index::tree(Set::typical(metric, 12_000, 32), 24);
+        let index = Index::tree(Set::typical(metric, 8000, 32), 24);
         let (mut found, mut within) = (0, 0);
         for query in index.set.queries(60).chunks_exact(32) {
             let limit = search(&index.db, query, 40, &exact()).distances[39];
