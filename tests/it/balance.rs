@@ -85,7 +85,7 @@ fn assert_divides_the_rows(index: &Index) {
 #[test]
 fn no_leaf_is_far_beyond_its_size_on_skewed_rows() {
     for metric in METRICS {
-        for (count, dim, leaf_rows) in [(3000, 6, 16), (4200, 24, 0), (1500, 3, 7), (500, 2, 1)] {
+        for (count, dim, leaf_rows) in [(2000, 6, 16), (4200, 24, 0), (900, 3, 7), (300, 2, 1)] {
             let set = skewed(metric, count, dim);
             let index = Index::tree(set, leaf_rows);
             let report = index.db.segment(0).unwrap();
@@ -215,10 +215,11 @@ fn a_centroid_is_the_mean_of_its_members() {
 
 #[test]
 fn rows_held_out_to_measure_recall_move_no_centroid() {
-    for metric in METRICS {
-        // Rows without copies, so that sums tell which rows are in them.
+    for metric in [Metric::L2, Metric::Cosine] {
+        // Rows without copies, so that sums tell which rows are in them; so many that no leaf is held out as a whole,
+        // which would be the mean of all its rows and yet move no node above.
         let mut stream = Stream::new(4);
-        let values = (0..12_000 * 7).map(|i| stream.normal() + (i / 7 % 9) as f32).collect();
+        let values = (0..20_000 * 7).map(|i| stream.normal() + (i / 7 % 9) as f32).collect();
         let set = Set { metric, element: ElementType::F32, dim: 7, rows: values, ids: None, whole: false };
         let index = Index::tree(set, 12);
         let rows = directions(&index.set);
@@ -237,7 +238,7 @@ fn rows_held_out_to_measure_recall_move_no_centroid() {
                 assert!(is_mean(&centroid, kept), "{} node {node} of {report:?}", metric.name());
             }
         }
-        let share = held_out.len() as f64 / 12_000.0;
+        let share = held_out.len() as f64 / 20_000.0;
         assert!(share > 0.0 && share <= 0.125, "{} rows held out", held_out.len());
     }
 }

@@ -50,7 +50,7 @@ impl Trial {
             generator.queries(0, &mut queries);
         }
         let what = format!("{:?}, norms spread by {}, shifted: {shifted}", law.difficulty, law.norm_spread);
-        let set = Set::drawn(metric, law, 10_000);
+        let set = Set::drawn(metric, law, 8000);
         Self::new(&what, set, Matrix::new(law.dim, queries), &BuildParams::default())
     }
 
