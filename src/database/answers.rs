@@ -154,7 +154,7 @@ impl AnswerCache {
             shard.used_bytes -= old.bytes();
         }
         shard.used_bytes += bytes;
-        // The bound of now: a resize sets it before it takes the lock, so no entry outlives the cache's being on.
+        // The bound of now: a resize sets it before it takes the lock, so that no entry slips past it.
         self.shrink(&mut shard, self.bound());
     }
 

@@ -199,7 +199,8 @@ impl Database {
         })
     }
 
-    /// The exact centroid of a node, `dim` floats; under cosine the mean of unit vectors.
+    /// The exact centroid of a node, `dim` floats: the mean of the rows below it, save those that the build
+    /// held out to measure recall; under cosine of unit vectors.
     ///
     /// # Errors
     /// `VDB_NOT_FOUND`, `VDB_INVALID_ARGUMENT`, `VDB_IO`, `VDB_CORRUPT`.

@@ -60,8 +60,8 @@ impl Candidates {
         self.near += near;
     }
 
-    /// True if the limit held back rows that were met: a wider visit would meet rows that are farther still. Asked
-    /// only where fewer than k rows were found, so that the limit alone was the threshold.
+    /// True if the limit held back rows that were met: a wider visit would meet rows that are farther still.
+    /// Asked only where fewer than k rows were found, so that the limit alone was the threshold.
     pub fn is_at_limit(&self) -> bool {
         self.near < self.met
     }

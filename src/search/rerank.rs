@@ -121,8 +121,8 @@ fn prefetch(kernels: &Kernels, snapshot: &Snapshot, candidate: &Candidate) {
     }
 }
 
-/// Exact distances of `count` rows from `first` on into `top`: no code is asked. Returns how many of them, admitted or
-/// not, lie within the limit and the k nearest so far.
+/// Exact distances of `count` rows from `first` on into `top`: no code is asked. Returns how many of them,
+/// admitted or not, lie within the limit and the k nearest so far.
 ///
 /// # Errors
 /// `VDB_IO` and `VDB_CORRUPT` on the read path.

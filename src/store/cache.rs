@@ -83,7 +83,7 @@ impl VectorCache {
             shard.used_bytes -= old.len() + ENTRY_OVERHEAD_BYTES;
         }
         shard.used_bytes += cost;
-        // The bound of now: a resize sets it before it takes the lock, so no entry outlives the cache's being on.
+        // The bound of now: a resize sets it before it takes the lock, so that no entry slips past it.
         self.shrink(&mut shard, self.bound());
     }
 

@@ -13,8 +13,8 @@ fn limit(leaf_rows: u64) -> u64 {
     leaf_rows + leaf_rows.div_ceil(4)
 }
 
-/// 60 % of the rows in one dense cluster, 15 % copies of one row and 5 % of another, 2 % far outside, the rest
-/// spread about.
+/// 60 % of the rows in one dense cluster, 15 % copies of one row and 5 % of another, 2 % far outside, the
+/// rest spread about.
 fn skewed(metric: Metric, count: usize, dim: usize) -> Set {
     let mut stream = Stream::new(11);
     let centre: Vec<f32> = (0..dim).map(|_| stream.normal()).collect();
@@ -216,8 +216,8 @@ fn a_centroid_is_the_mean_of_its_members() {
 #[test]
 fn rows_held_out_to_measure_recall_move_no_centroid() {
     for metric in [Metric::L2, Metric::Cosine] {
-        // Rows without copies, so that sums tell which rows are in them; so many that no leaf is held out as a whole,
-        // which would be the mean of all its rows and yet move no node above.
+        // Rows without copies, so that sums tell which rows are in them; so many that no leaf is held out as
+        // a whole, which would be the mean of all its rows and yet move no node above.
         let mut stream = Stream::new(4);
         let values = (0..20_000 * 7).map(|i| stream.normal() + (i / 7 % 9) as f32).collect();
         let set = Set { metric, element: ElementType::F32, dim: 7, rows: values, ids: None, whole: false };

@@ -1,5 +1,5 @@
-//! Caches change no answer: they count, keep to their bytes, can be resized and cleared at any time, and are passed
-//! over when a search says so.
+//! Caches change no answer: they count, keep to their bytes, can be resized and cleared at any time, and are
+//! passed over when a search says so.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -1,5 +1,5 @@
-//! All leaves probed and every row reranked is the exact answer, id for id; so is the exact mode. Vectors come back
-//! as they were given, and a distance is what the documentation says.
+//! All leaves probed and every row reranked is the exact answer, id for id; so is the exact mode. Vectors
+//! come back as they were given, and a distance is what the documentation says.
 
 use crate::support::{carried, everything, exact, search, searches, Index, Naive, Set, ELEMENTS, METRICS};
 use vdb::database::OpenOptions;

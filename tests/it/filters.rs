@@ -1,5 +1,5 @@
-//! Only admitted rows come back, and as many as were asked for if so many are admitted; a limit on the distance is
-//! kept; a cursor goes on past k, in order and without repeating.
+//! Only admitted rows come back, and as many as were asked for if so many are admitted; a limit on the
+//! distance is kept; a cursor goes on past k, in order and without repeating.
 
 use std::collections::HashSet;
 

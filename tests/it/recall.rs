@@ -1,7 +1,9 @@
-//! Recall is a parameter: what is asked for comes back, on real rows and on generated ones, under every metric.
+//! Recall is a parameter: what is asked for comes back, on real rows and on generated ones, under every
+//! metric.
 //!
-//! Recall@10 of a few hundred queries has a standard error: 0.003 to 0.006 near 0.95, 0.02 near 0.5, by which a
-//! promise kept on average may be missed here; hence the bounds, about two such errors below what is promised.
+//! Recall@10 of a few hundred queries has a standard error: 0.003 to 0.006 near 0.95, 0.02 near 0.5, by which
+//! a promise kept on average may be missed here; hence the bounds, about two such errors below what is
+//! promised.
 
 use crate::support::{carried, exact, plain, searches, Answer, Index, Set, METRICS};
 use vdb::types::params::{BuildParams, SearchParams};
@@ -131,7 +133,8 @@ fn inner_products_of_rows_of_very_different_length() {
     }
 }
 
-/// The build measures with rows as queries, so the promise is for their like; it must not break down for others.
+/// The build measures with rows as queries, so the promise is for their like; it must not break down for
+/// others.
 #[test]
 fn queries_about_other_things_than_the_rows() {
     let (typical, hard) = (Difficulty::Typical, Difficulty::Hard);

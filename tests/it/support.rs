@@ -1,4 +1,5 @@
-//! What the tests of promises share: sets of rows, indexes over them, answers, and the naive way to find them.
+//! What the tests of promises share: sets of rows, indexes over them, answers, and the naive way to find
+//! them.
 //!
 //! The naive way knows nothing of the engine: one loop in f64 over the values that are stored. Everything is
 //! deterministic: rows come from `workload`, numbers from its streams.
