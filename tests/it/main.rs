@@ -8,6 +8,7 @@ mod balance;
 mod batch;
 mod build;
 mod caches;
+mod cursor;
 mod determinism;
 mod document;
 mod exact;
