@@ -1,4 +1,5 @@
-//! Searches as a program makes them, each with the recall that it has: flat, by tree, in batches, and from the answer cache.
+//! Searches as a program makes them, each with the recall that it has: flat, by tree, in batches, and from the
+//! answer cache.
 //!
 //! 1M x 1024 sentence-like vectors are generated, indexed twice, searched, and removed again: 13 GB of disk, some
 //! minutes. `VDB_BENCH_ROWS` and `VDB_BENCH_DIM` set other sizes; names follow the rows:
@@ -35,8 +36,8 @@ fn size(name: &str, default: usize) -> usize {
 /// 1M for 1,000,000, 250k for 250,000.
 fn short(rows: usize) -> String {
     match rows {
-        _ if rows % 1_000_000 == 0 => format!("{}M", rows / 1_000_000),
-        _ if rows % 1_000 == 0 => format!("{}k", rows / 1_000),
+        _ if rows.is_multiple_of(1_000_000) => format!("{}M", rows / 1_000_000),
+        _ if rows.is_multiple_of(1_000) => format!("{}k", rows / 1_000),
         _ => rows.to_string(),
     }
 }
@@ -153,7 +154,7 @@ fn searches(criterion: &mut Criterion) {
 
     let tree = index(&folder.path().join("tree.vdb"), &vectors, false);
     for recall in [0.9, 0.95, 0.99] {
-        let params = SearchParams { recall, ..plain.clone() };
+        let params = SearchParams { recall, ..plain };
         single(criterion, &format!("{name}_hierarchical/recall_{recall}"), &tree, &queries, &params);
     }
     batch(criterion, &format!("{name}_batch"), &tree, &queries, &all);
