@@ -217,6 +217,12 @@ pub struct BenchArgs {
     /// Reads vectors by system calls instead of mapping them
     #[arg(long)]
     pub no_mmap: bool,
+    /// Bytes of the cache of vectors, 0 for none [default: none if mapped, otherwise from --memory]
+    #[arg(long, value_name = "SIZE", value_parser = size_or_none)]
+    pub vector_cache: Option<u64>,
+    /// Draws the queries of a round by Zipf's law, the nth with weight 1/n^S, instead of each once
+    #[arg(long, value_name = "S", value_parser = zipf_exponent)]
+    pub zipf: Option<f64>,
     /// Most memory to use, as 512M or 2G [default: from what is free]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub memory: Option<u64>,
@@ -343,6 +349,21 @@ fn thread_count() -> RangedI64ValueParser<u32> {
 }
 
 /// `512M`, `2G`, `1.5g`, `4096`: bytes, or powers of 1024 of them.
+/// As [`size`], and 0.
+fn size_or_none(text: &str) -> Result<u64, String> {
+    match text.trim() {
+        "0" => Ok(0),
+        text => size(text),
+    }
+}
+
+fn zipf_exponent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(exponent) if (0.0..=4.0).contains(&exponent) => Ok(exponent),
+        _ => Err("must be a number from 0 to 4".to_owned()),
+    }
+}
+
 fn size(text: &str) -> Result<u64, String> {
     let lower = text.trim().to_ascii_lowercase();
     let number = lower.trim_end_matches('b').trim_end_matches('i');

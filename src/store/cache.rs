@@ -76,10 +76,15 @@ impl VectorCache {
         if cost > self.bound() {
             return;
         }
-        let Ok(mut copy) = AlignedBytes::zeroed(bytes.len()) else { return };
-        copy.copy_from_slice(bytes);
+        // In a full shard the row that leaves gives its buffer to the one that comes: allocating 4 KB and freeing them
+        // costs more than reading the row again.
+        let full = |shard: &Shard| shard.used_bytes + cost > self.bound();
         let mut shard = self.shard(segment, position);
-        if let Some(old) = shard.rows.put((segment, position), Arc::new(copy)) {
+        let leaving = if full(&shard) { self.drop_oldest(&mut shard) } else { None };
+        drop(shard);
+        let Some(row) = copy_into(leaving, bytes) else { return };
+        let mut shard = self.shard(segment, position);
+        if let Some(old) = shard.rows.put((segment, position), row) {
             shard.used_bytes -= old.len() + ENTRY_OVERHEAD_BYTES;
         }
         shard.used_bytes += cost;
@@ -127,17 +132,31 @@ impl VectorCache {
     }
 
     fn shrink(&self, shard: &mut Shard, bound: usize) {
-        while shard.used_bytes > bound {
-            let Some((_, row)) = shard.rows.pop_lru() else { break };
-            shard.used_bytes -= row.len() + ENTRY_OVERHEAD_BYTES;
-            self.evictions.fetch_add(1, Relaxed);
-        }
+        while shard.used_bytes > bound && self.drop_oldest(shard).is_some() {}
+    }
+
+    /// Takes out the row that was not used for the longest time.
+    fn drop_oldest(&self, shard: &mut Shard) -> Option<Arc<AlignedBytes>> {
+        let (_, row) = shard.rows.pop_lru()?;
+        shard.used_bytes -= row.len() + ENTRY_OVERHEAD_BYTES;
+        self.evictions.fetch_add(1, Relaxed);
+        Some(row)
     }
 
     fn shard(&self, segment: u64, position: u32) -> MutexGuard<'_, Shard> {
         let mixed = (segment ^ u64::from(position)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         lock(&self.shards[(mixed >> 60) as usize % SHARDS])
     }
+}
+
+/// A copy of `bytes`, in the memory of `old` if that has the size and nobody reads it any more.
+fn copy_into(old: Option<Arc<AlignedBytes>>, bytes: &[u8]) -> Option<Arc<AlignedBytes>> {
+    let mut row = match old {
+        Some(old) if old.len() == bytes.len() && Arc::strong_count(&old) == 1 => old,
+        _ => Arc::new(AlignedBytes::zeroed(bytes.len()).ok()?),
+    };
+    Arc::get_mut(&mut row)?.copy_from_slice(bytes);
+    Some(row)
 }
 
 /// A panic while a shard was locked leaves it consistent: the map is changed by single calls.

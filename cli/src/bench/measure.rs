@@ -106,6 +106,21 @@ pub fn order(queries: usize, round: u32) -> Vec<usize> {
     order
 }
 
+/// As many draws as there are queries, the nth query with weight 1/n^exponent: few are asked often.
+pub fn zipf_order(queries: usize, exponent: f64, round: u32) -> Vec<usize> {
+    let mut sum = 0.0;
+    let weight = |n: usize| (n as f64).powf(-exponent);
+    let sums: Vec<f64> = (1..=queries)
+        .map(|n| {
+            sum += weight(n);
+            sum
+        })
+        .collect();
+    let mut stream = Stream::new(u64::from(round));
+    let draw = |_| sums.partition_point(|s| *s <= stream.unit() * sum).min(queries - 1);
+    (0..queries).map(draw).collect()
+}
+
 impl Course<'_> {
     /// The answers, which are the same in every mode.
     pub fn answers(&self, effort: Effort) -> Result<Answers, Failure> {
@@ -238,6 +253,17 @@ mod tests {
         first.sort_unstable();
         assert_eq!(first, (0..100).collect::<Vec<_>>());
         assert!(order(0, 0).is_empty());
+    }
+
+    #[test]
+    fn a_zipf_order_asks_the_first_queries_most() {
+        let order = zipf_order(1000, 1.0, 3);
+        assert_eq!(order, zipf_order(1000, 1.0, 3));
+        assert_eq!(order.len(), 1000);
+        let count = |query| order.iter().filter(|drawn| **drawn == query).count();
+        // The first has weight 1 of 7.5.
+        assert!((90..180).contains(&count(0)) && count(0) > count(1) && count(1) > count(20));
+        assert!(zipf_order(0, 1.0, 0).is_empty());
     }
 
     #[test]

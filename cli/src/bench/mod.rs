@@ -17,7 +17,7 @@ mod oracle;
 mod plot;
 mod report;
 
-use vdb::database::{Database, OpenOptions};
+use vdb::database::{CacheKind, Database, OpenOptions};
 
 use crate::args::BenchArgs;
 use crate::failure::Failure;
@@ -54,7 +54,11 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<(), Failure> {
         recalls.push(oracle::recall(&truth, k, &answers));
     }
     let modes = [Mode::Single, Mode::of(threads, args.batch, queries.len())];
-    let passes = passes(&course, &efforts, &modes, args.rounds, &progress)?;
+    let order = |round| match args.zipf {
+        Some(exponent) => measure::zipf_order(queries.len(), exponent, round),
+        None => measure::order(queries.len(), round),
+    };
+    let passes = passes(&course, &efforts, &modes, args.rounds, &order, &progress)?;
     drop(progress);
     let mut results = Vec::new();
     for ((effort, recall), passes) in efforts.iter().zip(recalls).zip(passes) {
@@ -72,6 +76,8 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<(), Failure> {
         rounds: args.rounds,
         truth: args.truth.as_deref(),
         answer_cache: args.cache,
+        zipf: args.zipf,
+        vector_cache: database.cache(CacheKind::Vectors),
     };
     if let Some(path) = &args.plot {
         plot::draw(path, &setting, &results)?;
@@ -87,6 +93,7 @@ fn open_options(args: &BenchArgs, threads: u32) -> OpenOptions {
     OpenOptions {
         memory_limit_bytes: args.memory.unwrap_or(0),
         answer_cache_bytes: if args.cache { None } else { Some(0) },
+        vector_cache_bytes: args.vector_cache,
         threads,
         no_mmap: args.no_mmap,
         ..OpenOptions::default()
@@ -99,13 +106,14 @@ fn passes(
     efforts: &[Effort],
     modes: &[Mode; 2],
     rounds: u32,
+    order: &dyn Fn(u32) -> Vec<usize>,
     progress: &Progress,
 ) -> Result<Vec<[Vec<Pass>; 2]>, Failure> {
     let mut passes: Vec<[Vec<Pass>; 2]> = efforts.iter().map(|_| Default::default()).collect();
     let total = u64::from(rounds) * (efforts.len() * modes.len()) as u64;
     let mut done = 0;
     for round in 0..rounds {
-        let order = measure::order(course.queries.len(), round);
+        let order = order(round);
         for (effort, passes) in efforts.iter().zip(&mut passes) {
             for (mode, passes) in modes.iter().zip(passes) {
                 progress.show("measure", done, total);

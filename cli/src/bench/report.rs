@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use vdb::database::{Info, MemoryReport};
+use vdb::database::{CacheReport, Info, MemoryReport};
 use vdb::stats::SearchStats;
 
 use super::effort::Effort;
@@ -32,6 +32,10 @@ pub struct Setting<'a> {
     pub truth: Option<&'a Path>,
     /// Whether answers could come from the answer cache.
     pub answer_cache: bool,
+    /// Exponent of Zipf's law, if queries were drawn by it.
+    pub zipf: Option<f64>,
+    /// The vector cache, after the measurement.
+    pub vector_cache: CacheReport,
 }
 
 /// What one effort cost in one mode: medians over the rounds for QPS and percentiles, means over all else.
@@ -186,7 +190,7 @@ fn head(setting: &Setting) -> String {
     let truth = setting.truth.map_or("exact search".to_owned(), |path| path.display().to_string());
     format!(
         "{}: {} rows x {}, {}, {}, {}; opened in {}; kernels {}\n\
-         {} queries in random order, k {}, truth by {truth}, medians of {} rounds, answer cache {}\n",
+         {} queries {}, k {}, truth by {truth}, medians of {} rounds, answer cache {}\n",
         setting.index.display(),
         count(info.rows),
         info.dim,
@@ -196,6 +200,9 @@ fn head(setting: &Setting) -> String {
         seconds(info.open_ns),
         info.kernels,
         count(setting.queries as u64),
+        setting
+            .zipf
+            .map_or("in random order".to_owned(), |exponent| format!("drawn by Zipf's law, {exponent}")),
         setting.k,
         setting.rounds,
         if setting.answer_cache { "on" } else { "off" },
@@ -256,9 +263,22 @@ fn phases(results: &[Measured]) -> String {
 
 fn memory(setting: &Setting) -> String {
     let resident = &setting.resident;
+    let cache = &setting.vector_cache;
+    let asked = cache.hits + cache.misses;
+    let hits = match cache.capacity_bytes {
+        0 => "off".to_owned(),
+        capacity => format!(
+            "{} of {}, {:.1} % of {} look-ups found",
+            bytes(cache.used_bytes),
+            bytes(capacity),
+            100.0 * cache.hits as f64 / asked.max(1) as f64,
+            count(asked)
+        ),
+    };
     format!(
         "memory: process {} resident, {} of its own and {} of mapped files; {} at its peak\n\
-         index:  {} held: {}; {} of vectors mapped",
+         index:  {} held: {}; {} of vectors mapped\n\
+         vector cache: {hits}",
         bytes(resident.rss_bytes),
         bytes(resident.rss_anon_bytes),
         bytes(resident.rss_file_bytes),
@@ -295,9 +315,20 @@ pub struct Report<'a> {
     rounds: u32,
     truth: String,
     answer_cache: bool,
+    zipf: Option<f64>,
+    vector_cache: VectorCache,
     process: Resident,
     memory: Memory,
     results: &'a [Measured],
+}
+
+/// Size and counts of the vector cache, over warm-up and measurement.
+#[derive(Serialize)]
+struct VectorCache {
+    capacity_bytes: u64,
+    used_bytes: u64,
+    hits: u64,
+    misses: u64,
 }
 
 /// The object that `--json` prints.
@@ -319,6 +350,13 @@ pub fn json<'a>(setting: &Setting, results: &'a [Measured]) -> Report<'a> {
         rounds: setting.rounds,
         truth: setting.truth.map_or("exact search".to_owned(), |path| path.display().to_string()),
         answer_cache: setting.answer_cache,
+        zipf: setting.zipf,
+        vector_cache: VectorCache {
+            capacity_bytes: setting.vector_cache.capacity_bytes,
+            used_bytes: setting.vector_cache.used_bytes,
+            hits: setting.vector_cache.hits,
+            misses: setting.vector_cache.misses,
+        },
         process: setting.resident,
         memory: (&setting.memory).into(),
         results,
