@@ -300,7 +300,7 @@ typedef struct vdb_options_t {
     size_t struct_size;           /**< sizeof(vdb_options_t) */
     uint64_t memory_limit_bytes;  /**< For all that the handle keeps between calls. 0: from what machine
                                        and cgroup have free. */
-    uint64_t vector_cache_bytes;  /**< Of the limit. 0: chosen; VDB_CACHE_OFF: none. */
+    uint64_t vector_cache_bytes;  /**< Of the limit. 0: chosen; mapped: none. VDB_CACHE_OFF: none. */
     uint64_t answer_cache_bytes;  /**< Of the limit. 0: chosen; VDB_CACHE_OFF: none. */
     const vdb_pool_t *pool;       /**< Threads of the host's, shared. NULL: the handle's own, made on first
                                        need. */

@@ -120,8 +120,8 @@ impl CellTree {
         self.assign_few(rows, 1, pool, out, distances);
     }
 
-    /// The `few` nearest cells of each row: [`assign_few`](super::assign_few) for many cells.
-    pub fn assign_few(
+    /// The `few` nearest cells of each row.
+    fn assign_few(
         &self,
         rows: &[f32],
         few: usize,

@@ -7,15 +7,14 @@
 //!
 //! In the order of a build: `sample` picks the rows to train on; `hierarchy` trains a tree whose bottom nodes
 //! are the cells, with `kmeans` for each level, and names the nearest cells of all rows (`assign`, `route`);
-//! `balance` cuts the rows of a cell into leaves, by `capacity`; `exchange` lets rows change to nearer leaves
-//! of other cells. A cell is as many rows as fit into memory for each thread; a leaf is what a search visits.
+//! `balance` cuts the rows of a cell into leaves, by `capacity`. A cell is as many rows as fit into memory for
+//! each thread; a leaf is what a search visits.
 //!
 //! Calls `kernels` and `pool`. No I/O, no clocks; rows must be finite, and are trusted to be.
 
 mod assign;
 mod balance;
 mod capacity;
-mod exchange;
 mod hierarchy;
 mod kmeans;
 mod numbers;
@@ -27,9 +26,8 @@ mod seeding;
 mod testing;
 
 pub use crate::kernels::gemm::inner_products;
-pub use assign::{assign, assign_few, Centroids, NO_CENTROID};
+pub use assign::{assign, Centroids};
 pub use balance::{split_into_leaves, LeafParams, Leaves};
-pub use exchange::{exchange, LeafFinder};
 pub use hierarchy::{CellTree, TreeParams, FLAT_CELLS_MAX};
 pub use kmeans::{kmeans, KmeansParams};
-pub use sample::{held_out_rows, sample_rows};
+pub use sample::sample_rows;

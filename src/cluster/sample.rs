@@ -18,22 +18,6 @@ pub fn sample_rows(n: u64, count: usize, seed: u64) -> Vec<u64> {
     (0..count).map(|stratum| bound(stratum) + random.below(bound(stratum + 1) - bound(stratum))).collect()
 }
 
-/// `count` row numbers below `n`, ascending, none of them in `taken` (ascending): rows to measure with that
-/// were not trained on. Fewer if there are no more.
-pub fn held_out_rows(n: u64, count: usize, taken: &[u64], seed: u64) -> Vec<u64> {
-    let free = n - (taken.len() as u64).min(n);
-    let mut rows = sample_rows(free, count, seed);
-    // Row number r among the free ones lies behind as many taken ones as are not above it.
-    let mut skipped = 0;
-    for row in &mut rows {
-        while taken.get(skipped).is_some_and(|&taken| taken <= *row + skipped as u64) {
-            skipped += 1;
-        }
-        *row += skipped as u64;
-    }
-    rows
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,16 +45,5 @@ mod tests {
             sample_rows(10, 3, seed).iter().for_each(|&row| hits[row as usize] += 1);
         }
         assert!(hits.iter().all(|&hits| (700..1300).contains(&hits)), "{hits:?}");
-    }
-
-    #[test]
-    fn held_out_rows_were_not_taken() {
-        for (n, taken, count) in [(100, 30, 20), (100, 99, 5), (100, 100, 5), (100, 0, 100), (7, 3, 4)] {
-            let taken = sample_rows(n, taken, 5);
-            let held = held_out_rows(n, count, &taken, 6);
-            assert_eq!(held.len() as u64, (n - taken.len() as u64).min(count as u64));
-            assert!(held.is_sorted_by(|a, b| a < b));
-            assert!(held.iter().all(|row| *row < n && taken.binary_search(row).is_err()));
-        }
     }
 }

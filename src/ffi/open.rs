@@ -37,7 +37,7 @@ pub struct vdb_options_t {
     pub struct_size: usize,
     /// For all that the handle keeps between calls. 0: from what machine and cgroup have free.
     pub memory_limit_bytes: u64,
-    /// Of the limit. 0: chosen; VDB_CACHE_OFF: none.
+    /// Of the limit. 0: chosen; mapped: none. VDB_CACHE_OFF: none.
     pub vector_cache_bytes: u64,
     /// Of the limit. 0: chosen; VDB_CACHE_OFF: none.
     pub answer_cache_bytes: u64,
