@@ -21,8 +21,12 @@ const SAMPLE_A_CELL: u64 = 48;
 const BLOCK_ROWS_MAX: usize = 8_192;
 /// Bytes of floats that are assigned together.
 const BLOCK_BYTES_MAX: usize = 32 << 20;
-/// Held-out rows that measure recall.
-const HELD_OUT: u64 = 800;
+/// Held-out rows that measure recall, at most and, of large sets, at least.
+const HELD_OUT_MAX: u64 = 800;
+/// See `HELD_OUT_MAX`.
+const HELD_OUT_MIN: u64 = 400;
+/// Elements of all rows times held-out rows: comparing each with each is a large part of a build.
+const HELD_OUT_WORK: u64 = 500_000_000_000;
 
 /// What a build of one segment will do.
 #[derive(Clone, Debug)]
@@ -53,6 +57,11 @@ pub struct BuildLayout {
     pub block_rows: usize,
     /// Held-out rows that measure recall.
     pub held_out: usize,
+}
+
+/// Held-out rows for a set of this size.
+fn held_out(rows: u64, dim: usize) -> u64 {
+    (HELD_OUT_WORK / (rows * dim as u64)).clamp(HELD_OUT_MIN, HELD_OUT_MAX)
 }
 
 impl BuildLayout {
@@ -97,7 +106,7 @@ impl BuildLayout {
             fanout: params.fanout as usize,
             sample_rows: rows.min((cells * SAMPLE_A_CELL).max(4_096)) as usize,
             block_rows,
-            held_out: if rows < 64 { 0 } else { HELD_OUT.min(rows / 8) as usize },
+            held_out: if rows < 64 { 0 } else { held_out(rows, dim).min(rows / 8) as usize },
         })
     }
 

@@ -68,9 +68,9 @@ impl Truth {
             Metric::L2 => floats.chunks_exact(self.dim).map(|v| v.iter().map(|x| x * x).sum()).collect(),
             _ => vec![0.0; count],
         };
-        /// Held-out rows whose products with a group are formed at once.
-        const TILE: usize = 64;
-        let mut products = vec![0.0f32; TILE * count];
+        /// Held-out rows whose products with a group are formed at once: the group is packed anew for each tile.
+        const TILE: usize = 256;
+        let mut products = vec![0.0f32; TILE.min(self.rows.len()) * count];
         for first in (0..self.rows.len()).step_by(TILE) {
             let tile = TILE.min(self.rows.len() - first);
             let queries = &self.vectors[first * self.dim..][..tile * self.dim];
