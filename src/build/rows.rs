@@ -5,11 +5,15 @@
 use crate::input::Rows;
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
+use crate::quantize::lanes;
 use crate::quantize::query::normalise;
 use crate::types::{ElementType, Error, Metric, Result};
 
 /// Largest magnitude of an element: squares of sums of 65,536 of them stay finite in 32 bits.
 pub const ELEMENT_MAX: f32 = 1e15;
+
+/// What the largest element of a vector must reach to have a direction: its square must not vanish in 32 bits.
+pub const DIRECTION_MIN: f32 = 1e-15;
 
 /// Reads, checks and converts groups of rows.
 pub struct Loader<'a> {
@@ -98,6 +102,11 @@ impl<'a> Loader<'a> {
 fn is_usable(row: &[f32]) -> bool {
     // The comparison is also false for NaN.
     row.iter().fold(true, |usable, x| usable & (x.abs() <= ELEMENT_MAX))
+}
+
+/// True if the cosine metric can tell where a vector points.
+pub fn has_direction(vector: &[f32]) -> bool {
+    lanes::largest(vector) >= DIRECTION_MIN
 }
 
 fn bad_row(row: u64, what: &str) -> Error {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::build::rows::{has_direction, ELEMENT_MAX};
 use crate::database::answers::{AnswerCache, AnswerKey};
 use crate::database::open::Caches;
 use crate::database::options::LogFn;
@@ -350,12 +351,13 @@ impl Database {
             return Err(self.wrong_dim(query.len()));
         }
         // Also false for NaN.
-        if !query.iter().all(|x| x.abs() <= crate::build::rows::ELEMENT_MAX) {
+        if !query.iter().all(|x| x.abs() <= ELEMENT_MAX) {
             let what = "the query has an element that is NaN, infinite or beyond 1e15";
             return Err(Error::invalid(what).with_row(row));
         }
-        if self.metric() == Metric::Cosine && query.iter().all(|x| *x == 0.0) {
-            let what = "the query is all zeros, which has no direction for the cosine metric";
+        if self.metric() == Metric::Cosine && !has_direction(query) {
+            let what =
+                "the query is all zeros or below 1e-15, which has no direction for the cosine metric; scale it";
             return Err(Error::invalid(what).with_row(row));
         }
         Ok(())

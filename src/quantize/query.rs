@@ -23,7 +23,7 @@ pub struct PreparedQuery {
     pub rotated: Vec<f32>,
     /// `rotated` minus the mean.
     pub shifted: Vec<f32>,
-    /// Bit planes of `shifted`, lowest weight first.
+    /// Bit planes of `shifted`, lowest weight first, and behind them what the kernel made of them.
     pub planes: Vec<u8>,
     /// `<y, v>` is `product_at_zero + product_a_unit * what the kernel counts`.
     pub product_at_zero: f32,
@@ -84,13 +84,13 @@ impl PreparedQuery {
         self.bytes.extend(v.iter().map(|x| nearest_i8(x * inverse)));
 
         if shape.bits == 1 {
-            self.quantise_planes(shape, norm_sq, largest);
+            self.quantise_planes(kernels, shape, norm_sq, largest);
         } else {
             self.products_of_levels(shape, norm_sq);
         }
     }
 
-    fn quantise_planes(&mut self, shape: CodeShape, norm_sq: f32, largest: f32) {
+    fn quantise_planes(&mut self, kernels: &Kernels, shape: CodeShape, norm_sq: f32, largest: f32) {
         let v = &self.shifted;
         let limit = ((1u32 << QUERY_BITS) - 1) as f32;
         // A few coordinates beyond the range cost less than a coarser grid for all.
@@ -101,6 +101,7 @@ impl PreparedQuery {
         let step = step(&self.odd, v, norm_sq);
         self.planes.resize(QUERY_BITS * shape.plane_bytes(), 0);
         pack_planes(&self.odd, QUERY_BITS, &mut self.planes);
+        kernels.prepare_query(shape.planes(), &mut self.planes);
         self.product_at_zero = step * limit * shape.padded as f32;
         self.product_a_unit = -2.0 * step;
     }

@@ -188,3 +188,28 @@ fn a_distance_is_what_the_documentation_says() {
         }
     }
 }
+
+#[test]
+fn the_length_of_a_vector_is_nothing_to_the_cosine_as_long_as_it_has_one() {
+    let scaled = |by: f32| {
+        let set = Set::typical(Metric::Cosine, 600, 24);
+        let rows = set.rows.iter().map(|x| x * by).collect();
+        let queries: Vec<f32> = set.queries(5).iter().map(|x| x * by).collect();
+        (Set { rows, ..set }, queries)
+    };
+    for by in [1e12, 1.0, 1e-10, 1e-13] {
+        let (set, queries) = scaled(by);
+        check(&Index::tree(set, 20), &queries, 10, &format!("times {by}"));
+    }
+    let (set, queries) = scaled(1e-25);
+    let dir = tempfile::tempdir().unwrap();
+    let source = vdb::database::ArrayRows::of_floats(&set.rows, set.dim).unwrap();
+    let params = BuildParams { metric: Metric::Cosine, ..BuildParams::default() };
+    let refused = vdb::database::build(dir.path(), &source, None, &params, &Default::default()).unwrap_err();
+    assert!(refused.to_string().contains("no direction") && refused.row() == Some(0), "{refused}");
+    let index = Index::tree(scaled(1.0).0, 20);
+    let (mut ids, mut distances) = ([0; 3], [0.0; 3]);
+    let query = &queries[..24];
+    let refused = index.db.search(query, 3, &SearchParams::default(), &mut ids, Some(&mut distances));
+    assert!(refused.unwrap_err().to_string().contains("no direction"));
+}

@@ -183,3 +183,17 @@ fn the_measured_table_is_what_searches_do() {
         }
     }
 }
+
+/// The large terms of an estimate cancel for short rows, and its bound must be as wide as what they leave.
+#[test]
+fn rows_whose_lengths_span_nine_powers_of_ten() {
+    let mut set = Set::typical(Metric::L2, 6000, 64);
+    for (nth, row) in set.rows.chunks_exact_mut(64).enumerate() {
+        let scale = 10f32.powi(nth as i32 % 10 - 3);
+        row.iter_mut().for_each(|x| *x *= scale);
+    }
+    let queries: Vec<f32> = (0..200).flat_map(|nth| set.row(nth * 29).to_vec()).collect();
+    let trial = Trial::new("nine powers of ten", set, Matrix::new(64, queries), &BuildParams::default());
+    let recall = trial.recall(&SearchParams { probes: u32::MAX, ..plain() });
+    assert!(recall >= 0.97, "recall {recall} with every leaf visited");
+}
