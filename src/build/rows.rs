@@ -83,11 +83,9 @@ impl<'a> Loader<'a> {
                 return Err(bad_row(row_number(nth), "has an element that is NaN, infinite or beyond 1e15"));
             }
             if self.metric == Metric::Cosine {
-                if row.iter().all(|x| *x == 0.0) {
-                    return Err(bad_row(
-                        row_number(nth),
-                        "is all zeros, which has no direction for the cosine metric",
-                    ));
+                if !has_direction(row) {
+                    let what = "is all zeros or below 1e-15, which has no direction for the cosine metric";
+                    return Err(bad_row(row_number(nth), what));
                 }
                 unit.clear();
                 unit.extend_from_slice(row);

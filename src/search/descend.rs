@@ -27,6 +27,9 @@ const NODES_MIN: usize = 16;
 /// Nodes that codes let through, for each one wanted.
 const FILTER_SLACK: u64 = 2;
 
+/// Centroids that are asked for ahead of their turn.
+const PREFETCH_AHEAD: usize = 4;
+
 /// How far a descent goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
@@ -75,8 +78,11 @@ pub fn descend(
                 ranking.by_codes(&nodes[node.key as usize], counted, next);
             }
             cut_children(next, nodes, breadth, u64::from(probes));
-            for node in next.iter_mut() {
-                node.distance = ranking.by_bytes(node.key, 1, products)[0];
+            for nth in 0..next.len() {
+                if let Some(ahead) = next.get(nth + PREFETCH_AHEAD) {
+                    kernels.prefetch_lines(bytemuck::cast_slice(tree.bytes_of(ahead.key, 1)));
+                }
+                next[nth].distance = ranking.by_bytes(next[nth].key, 1, products)[0];
             }
         } else {
             for node in frontier.iter() {

@@ -26,6 +26,9 @@ pub struct Scan<'a> {
     pub filter: Filter<'a>,
 }
 
+/// Rows of a leaf that are asked for before it is scanned.
+const PREFETCH_ROWS: usize = 64;
+
 impl Scan<'_> {
     /// Scans the rows of a leaf. `bases` are the query's distances to the centres.
     pub fn leaf(
@@ -39,6 +42,14 @@ impl Scan<'_> {
         let node = self.index.tree.leaf(leaf);
         self.run(node.first_row, node.row_count, bases[node.centre as usize], prepared, candidates, stage);
         u64::from(node.row_count)
+    }
+
+    /// Asks for the codes of a leaf that is scanned next: leaves lie anywhere, and the kernel asks only within one.
+    pub fn prefetch(&self, leaf: u32) {
+        let node = self.index.tree.leaf(leaf);
+        let rows = (node.row_count as usize).min(PREFETCH_ROWS);
+        self.kernels.prefetch_lines(self.index.codes.codes(node.first_row, rows));
+        self.kernels.prefetch_lines(bytemuck::cast_slice(self.index.codes.factors(node.first_row, rows)));
     }
 
     /// Scans `row_count` rows from `first` on, all with the distance `base` to their centre.

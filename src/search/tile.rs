@@ -221,6 +221,9 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
             if nth % LEAVES_A_LOOK == 0 {
                 context.plan.stop.check()?;
             }
+            if let Some(next) = leaves.get(nth + 1) {
+                scan.prefetch(next.key);
+            }
             scan.leaf(leaf.key, prepared, bases, candidates, stage);
         }
         return Ok(());
