@@ -3,7 +3,8 @@
 //! `estimate = base + offset - scale * <y, v>`, where `base` belongs to the centre of the codes and the product comes
 //! from what the kernel counts. The error of one row is normal to good accuracy, with deviation
 //! `scale * width * |v|`, `width` being the index's mean error width, and what rounding adds; a bound at
-//! confidence `epsilon` is the estimate less `epsilon` deviations. How often a bound fails on the data at hand is measured by the build.
+//! confidence `epsilon` is the estimate less `epsilon` deviations. How often a bound fails on the data at hand is
+//! measured by the build.
 
 use crate::kernels::Kernels;
 use crate::quantize::encode::{CodeShape, Factors};
