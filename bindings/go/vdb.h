@@ -35,7 +35,8 @@
  *     pointer to an error object goes. It is never read; on success it receives NULL, on failure an object
  *     that says in a sentence what went wrong and what to do, and that the caller frees with vdb_error_free.
  *     After a failure all outputs are defined: handles and pointers are NULL, numbers are 0, ids are
- *     VDB_NO_ID, distances are +infinity, structs are zero behind their struct_size.
+ *     VDB_NO_ID, nodes VDB_NODE_NONE, distances are +infinity, structs are zero behind their struct_size but
+ *     for what they lend.
  *
  *   NULL
  *     May be passed for options, params, job and error, which then mean the default, to every _free, and
@@ -45,9 +46,10 @@
  *     Set the whole to zero, then struct_size to its sizeof, then what matters; zero means the default.
  *     Structs grow at their end only. A program that was compiled with an older header passes a smaller one,
  *     and gets the defaults for the rest. One compiled with a newer header passes a larger one: what this
- *     library does not know must be zero, or the call fails with VDB_UNSUPPORTED. Structs that the library
- *     fills have their struct_size set by the caller, too; no byte beyond it is written. Fields named
- *     reserved stay 0.
+ *     library does not know must be zero, or the call fails with VDB_UNSUPPORTED. Any size will do from that
+ *     of the first version up to 64 KiB; others are VDB_INVALID_ARGUMENT. Structs that the library fills
+ *     have their struct_size set by the caller, too; no byte beyond it is written. Fields named reserved
+ *     stay 0.
  *
  *   Ownership
  *     Arguments are read during the call and not kept; but callbacks and their user pointers in the options
@@ -238,6 +240,7 @@ void vdb_pool_free(vdb_pool_t *pool);
  * The library reads it with atomic loads, between leaves and between groups of rows (some 100 us apart), and
  * never writes it. It lives longer than the calls that it was given to; write 0 to use it again when they
  * have returned. A flag that a host has already will do, a volatile sig_atomic_t of its signal handler say.
+ * Work looks at it, and at time limits; an answer from the cache and an empty batch take none, and succeed.
  */
 typedef int32_t vdb_cancel_t;
 
@@ -323,7 +326,9 @@ typedef struct vdb_options_t {
  *
  * Reads and checks manifest, headers, tree, codes and ids; vectors stay on disk. Needs no free disk space
  * and changes nothing. Any number of handles, in any number of processes, may have one index open; each
- * goes on with the state that it opened, also when a build replaces the index meanwhile.
+ * goes on with the state that it opened, also when a build replaces the index meanwhile. MANIFEST and
+ * segments must be regular files; the directory alone may be a symbolic link. One without MANIFEST is
+ * VDB_NOT_FOUND.
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
  * VDB_UNSUPPORTED, VDB_FORKED (the pool is the parent's). Threads: any. Time: linear in tree, codes and ids,
@@ -397,11 +402,11 @@ typedef struct vdb_search_stats_t {
 /** How to search. NULL, or all zero: recall 0.95, all else chosen. */
 typedef struct vdb_search_params_t {
     size_t struct_size;          /**< sizeof(vdb_search_params_t) */
-    float recall;                /**< Wanted recall@10, above 0 and up to 1. 0: 0.95. Not asked if probes
-                                      is set. */
+    float recall;                /**< Wanted recall@10, up to 1. 0: 0.95. Below 0, above 1 and NaN are
+                                      refused, though probes, where set, decides. */
     uint32_t probes;             /**< Leaves to visit. 0: from recall, by what the build measured. */
-    uint32_t rerank;             /**< Most exact distances. 0: as many as it takes; UINT32_MAX: every row
-                                      visited. */
+    uint32_t rerank;             /**< Most exact distances; k of them are computed at least. 0: as many as
+                                      it takes; UINT32_MAX: every row visited. */
     uint32_t threads;            /**< 0: the caller's, or of the handle's where that pays; 1: the caller's
                                       alone. */
     uint32_t flags;              /**< VDB_SEARCH_... */
@@ -418,7 +423,7 @@ typedef struct vdb_search_params_t {
 /**
  * Finds the k rows nearest to a query, closest first; equal distances by id.
  *
- *   query       dim floats at any address, finite; not all zero under VDB_METRIC_COSINE
+ *   query       dim floats at any address, none beyond 1e15; not all zero under VDB_METRIC_COSINE
  *   dim         the index's
  *   k           1 or more; above the number of rows it gives all rows
  *   params      NULL: recall 0.95, all else chosen
@@ -429,7 +434,9 @@ typedef struct vdb_search_params_t {
  *               filter and max_distance. Slots behind them hold VDB_NO_ID and +infinity
  *
  * The same call on the same index gives the same bits, single or in a batch, on any number of threads, with
- * caches or without. On failure count is 0 and every slot holds VDB_NO_ID and +infinity.
+ * caches or without, under the default rounding mode. Another k is another search: below full recall, the
+ * first ten of k = 20 need not be those of k = 10. On failure count is 0 and every slot holds VDB_NO_ID and
+ * +infinity.
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_TIMEOUT, VDB_CANCELLED, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
  * VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: scratch of the handle,
@@ -483,7 +490,8 @@ typedef struct vdb_cursor_t vdb_cursor_t;
  *                calls; stats are not filled
  *   cursor       receives the cursor
  *
- * Errors: as for vdb_search. Threads: any. Memory: grows with the rows that were taken.
+ * Errors: as for vdb_search. Threads: any. Memory: of the handle's limit, 16 bytes for each row that was
+ * fetched and not yet given, which are about as many as were given already.
  *
  *     status = vdb_cursor_open(db, query, 100, NULL, &cursor, &error);
  *     while (status == VDB_OK && wanted > 0) {
@@ -499,6 +507,9 @@ vdb_status_t vdb_cursor_open(const vdb_t *db, const float *query, size_t dim,
 
 /**
  * Gives the next rows: never one twice, none closer than those before.
+ *
+ * A row that was missed when its turn came does not come later, so a cursor that was taken to its end may
+ * leave some out: nearly none at recall 1, none with VDB_SEARCH_EXACT.
  *
  *   capacity    how many at most, 1 or more
  *   ids         room for capacity
@@ -535,7 +546,8 @@ typedef uint32_t vdb_type_t;
 /** Where vectors come from: an array (data) or a file (path). */
 typedef struct vdb_source_t {
     size_t struct_size;    /**< sizeof(vdb_source_t) */
-    const void *data;      /**< Array: rows x dim elements at any address. NULL: a file, or no rows. */
+    const void *data;      /**< Array: rows x dim elements at any address, none beyond 1e15. NULL: a file,
+                                or no rows. */
     size_t stride_bytes;   /**< Array: from one row to the next. 0: packed. */
     uint64_t rows;         /**< Array: how many. 0 makes an empty index. */
     size_t dim;            /**< Array: 1 to 65536. */
@@ -604,12 +616,13 @@ typedef struct vdb_estimate_t {
  *
  * Reads the source twice, and keeps to memory_limit_bytes of the job; if that cannot be, it says so before
  * any work. Nothing can be opened at path before the last step, one rename: a build that fails, is
- * cancelled or killed leaves what was there before, and at most files that the next build sweeps away.
+ * cancelled or killed leaves what was there before, and at most files that the next build sweeps away. The
+ * directory is made with mode 0700, files with 0600.
  *
- * Errors: VDB_INVALID_ARGUMENT (VDB_DETAIL_ROW says which row has NaN, infinity, no direction under
- * VDB_METRIC_COSINE, or an id twice), VDB_NOT_FOUND, VDB_EXISTS, VDB_FORMAT and VDB_CORRUPT (of a source
- * file), VDB_IO, VDB_DISK_FULL, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT, VDB_BUSY, VDB_UNSUPPORTED.
- * Threads: any. Time: about rows x dim x the square root of rows.
+ * Errors: VDB_INVALID_ARGUMENT (VDB_DETAIL_ROW says which row has NaN, an element beyond 1e15, no direction
+ * under VDB_METRIC_COSINE, or an id twice), VDB_NOT_FOUND, VDB_EXISTS, VDB_FORMAT and VDB_CORRUPT (of a
+ * source file), VDB_IO, VDB_DISK_FULL, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT, VDB_BUSY,
+ * VDB_UNSUPPORTED. Threads: any. Time: about rows x dim x the square root of rows.
  *
  *     vdb_source_t source = {0};
  *     source.struct_size = sizeof source;
@@ -647,7 +660,8 @@ vdb_status_t vdb_estimate(const vdb_source_t *source, const vdb_build_options_t 
  *   ids        id_count of them, in any order
  *   id_count   0 is legal
  *   dim        the index's
- *   out        room for id_count x dim floats; rows that are not found are all zero
+ *   out        room for id_count x dim floats; rows that are not found are all zero. Not touched if dim is
+ *              not the index's
  *   found      room for id_count bytes, which become 1 or 0. NULL: an id that is not there fails the call
  *              with VDB_NOT_FOUND, and VDB_DETAIL_ROW is its place in ids
  *
@@ -694,7 +708,8 @@ vdb_status_t vdb_encode(const vdb_t *db, const float *vector, size_t dim, uint32
  * Reads the code that a row has.
  *
  *   code, code_bytes  receives the code; vdb_info_t.code_bytes of room
- *   segment, leaf     NULL, or receive where the row is: the leaf's number is a node's for vdb_tree_node
+ *   segment, leaf     NULL, or receive where the row is: the leaf's number is a node's for vdb_tree_node;
+ *                     VDB_NODE_NONE on failure
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once.
  */
@@ -791,7 +806,7 @@ typedef struct vdb_memory_t {
     uint64_t vector_cache_bytes;  /**< Vectors kept. */
     uint64_t answer_cache_bytes;  /**< Answers kept. */
     uint64_t scratch_bytes;       /**< Working memory of searches, kept to be used again. */
-    uint64_t other_bytes;         /**< Everything else. */
+    uint64_t other_bytes;         /**< Open cursors: rows fetched and not yet given, queries, filters. */
     uint64_t mapped_bytes;        /**< Address space of mapped vectors, whose memory is the page cache's. */
 } vdb_memory_t;
 
@@ -871,7 +886,8 @@ typedef struct vdb_tree_node_t {
  *   index     0, the root, to vdb_segment_t.nodes - 1
  *   node      lends buffers, and is filled
  *
- * The centroid has full precision; under VDB_METRIC_COSINE it is one of directions, of length 1 or less.
+ * The centroid has full precision; under VDB_METRIC_COSINE it is one of directions, of length 1 or less. On
+ * failure what the lent buffers hold is of no use.
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once. Time: linear in what
  * is filled.

@@ -322,6 +322,9 @@ pub struct TruthArgs {
     /// Threads; 0: what machine and cgroup allow
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = thread_count())]
     pub threads: u32,
+    /// Prints one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 fn positive_u32() -> RangedI64ValueParser<u32> {

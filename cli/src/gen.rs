@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use vdb::vfs::{OsVfs, Vfs};
 use workload::difficulty::{self, Report, Unit};
 use workload::gen::{self, GenParams, Generator};
 use workload::rows::{Matrix, Rows};
@@ -13,7 +14,7 @@ use workload::vecs::{self, Format, VecFile, Writer};
 use crate::args::{Difficulty, Element, GenArgs};
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::output::{count, print_json, print_text};
+use crate::output::{bytes, count, print_json, print_text};
 use crate::progress::Progress;
 use crate::vectors::{read_queries, threads_or_all};
 
@@ -50,6 +51,8 @@ fn make(args: &GenArgs, out: &Path, rows: u64, dim: usize, quiet: bool) -> Resul
     let target = Target::new(out, args.element, rows)?;
     let query_target = args.queries.as_deref().map(|path| Target::new(path, args.element, args.query_count));
     let query_target = query_target.transpose()?;
+    target.check_room(dim, rows)?;
+    query_target.iter().try_for_each(|target| target.check_room(dim, args.query_count))?;
     let difficulty = match args.difficulty {
         Difficulty::Typical => gen::Difficulty::Typical,
         Difficulty::Hard => gen::Difficulty::Hard,
@@ -90,6 +93,7 @@ fn make(args: &GenArgs, out: &Path, rows: u64, dim: usize, quiet: bool) -> Resul
 struct Target {
     place: PathBuf,
     part: PathBuf,
+    element_bytes: u64,
     bytes: bool,
 }
 
@@ -129,8 +133,29 @@ impl Target {
         Ok(Target {
             place: place.to_owned(),
             part: place.with_file_name(name),
+            element_bytes: match wanted {
+                vecs::Element::F32 => 4,
+                vecs::Element::F16 => 2,
+                vecs::Element::U8 => 1,
+            },
             bytes: wanted == vecs::Element::U8,
         })
+    }
+
+    /// Fails if the disk has too little room for the rows, as far as it tells.
+    fn check_room(&self, dim: usize, rows: u64) -> Result<(), Failure> {
+        let needed = rows.saturating_mul(dim as u64).saturating_mul(self.element_bytes);
+        let folder = self.place.parent().filter(|folder| !folder.as_os_str().is_empty());
+        // A folder that cannot be looked at fails better when the file is made.
+        let Ok(folder) = OsVfs::open_dir(folder.unwrap_or(Path::new("."))) else { return Ok(()) };
+        match folder.free_bytes() {
+            Ok(free) if free < needed => {
+                let (needed, free) = (bytes(needed), bytes(free));
+                let sentence = format!("the rows take {needed}, but the disk has {free} free; make fewer");
+                Err(Failure::at(&self.place, sentence))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Streams rows, and moves the file to its place. Leaves nothing behind if that fails.

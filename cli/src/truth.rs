@@ -1,15 +1,17 @@
 //! `vdb truth`: exact neighbours from two files of vectors, without an index and without the engine's code.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
 use workload::exact::{self, nearest};
 use workload::rows::Rows;
 use workload::vecs::{write_truth, VecFile};
 
 use crate::args::{Metric, TruthArgs};
 use crate::failure::Failure;
-use crate::output::{count, print_text};
+use crate::output::{count, print_json, print_text};
 use crate::progress::Progress;
 use crate::vectors::{read_queries, threads_or_all};
 
@@ -32,8 +34,21 @@ pub fn run(args: &TruthArgs, quiet: bool) -> Result<(), Failure> {
         .map_err(|e| Failure::at(&args.vectors, e))?;
     write_truth(&args.out, &truth).map_err(|e| Failure::at(&args.out, e))?;
     drop(progress);
-    let (queries, rows) = (count(queries.len() as u64), count(base.count()));
-    print_text(&format!("{}: {} nearest of {rows} rows for {queries} queries", args.out.display(), truth.k))
+    let (file, queries, rows, k) = (&*args.out, queries.len() as u64, base.count(), truth.k as u64);
+    if args.json {
+        return print_json(&Made { file, queries, rows, k });
+    }
+    let (queries, rows) = (count(queries), count(rows));
+    print_text(&format!("{}: {k} nearest of {rows} rows for {queries} queries", file.display()))
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Made<'a> {
+    file: &'a Path,
+    queries: u64,
+    rows: u64,
+    k: u64,
 }
 
 /// Rows that are read once, from first to last, with a bar that follows.

@@ -163,6 +163,8 @@ fn missing_empty_and_foreign_files_are_one_line_and_status_1() {
     bench.error(1, &["info", "bare"]);
     bench.error(1, &["info", "rows.fbin"]);
     bench.error(1, &["gen", "nowhere/rows.fbin", "--rows", "10", "--dim", "4"]);
+    let line = bench.error(1, &["gen", "vast.npy", "--rows", "70368744177664", "--dim", "4"]);
+    assert!(line.contains("vast.npy") && line.contains("free"), "{line}");
 }
 
 #[test]
@@ -261,17 +263,10 @@ fn bench_measures_recall_and_reports_all_that_it_should() {
 #[test]
 fn truth_from_a_file_is_that_of_the_exact_mode() {
     let bench = Bench::with_index("ip");
-    bench.ok(&[
-        "truth",
-        "rows.fbin",
-        "truth.ibin",
-        "--queries",
-        "queries.fbin",
-        "--metric",
-        "ip",
-        "--k",
-        "20",
-    ]);
+    let truth =
+        ["truth", "rows.fbin", "truth.ibin", "--queries", "queries.fbin", "--metric", "ip", "--k", "20"];
+    let made = bench.json(&[&truth[..], &["--json"]].concat());
+    assert_eq!((&made["file"], &made["k"]), (&Value::from("truth.ibin"), &Value::from(20)));
     let ask =
         ["bench", "index", "--queries", "queries.fbin", "--rounds", "1", "--recall", "0.3,0.95", "--json"];
     let recalls = |args: &[&str]| -> Vec<f64> {
@@ -403,10 +398,10 @@ fn interrupted(bench: &Bench, args: &[&str], there: impl Fn() -> bool) -> Output
 fn an_interrupted_gen_leaves_no_file() {
     let bench = Bench::empty();
     let begun = || std::fs::read_dir(bench.dir.path()).unwrap().next().is_some();
-    let output = interrupted(&bench, &["gen", "endless.fbin", "--rows", "4000000000", "--dim", "32"], begun);
+    let output = interrupted(&bench, &["gen", "endless.u8bin", "--rows", "20000000", "--dim", "32"], begun);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("endless.fbin: interrupted") && stderr.lines().count() == 1, "{stderr}");
+    assert!(stderr.contains("endless.u8bin: interrupted") && stderr.lines().count() == 1, "{stderr}");
     assert!(!begun(), "something was left behind");
 }
 

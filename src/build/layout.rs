@@ -21,6 +21,10 @@ const SAMPLE_A_CELL: u64 = 48;
 const BLOCK_ROWS_MAX: usize = 8_192;
 /// Bytes of floats that are assigned together.
 const BLOCK_BYTES_MAX: usize = 32 << 20;
+/// Most children of a node where the caller does not say.
+const FANOUT_CHOSEN_MAX: usize = 128;
+/// More than the head of a quantiser and a recall table take.
+const SMALL_SECTIONS_BYTES: u64 = 4 << 10;
 /// Held-out rows that measure recall, at most and, of large sets, at least.
 const HELD_OUT_MAX: u64 = 800;
 /// See `HELD_OUT_MAX`.
@@ -154,8 +158,13 @@ impl BuildLayout {
         vectors + self.row_memory_bytes() + nodes + (1 << 16)
     }
 
-    /// Bytes in memory after an open: tree, codes, ids.
+    /// Bytes in memory after an open, from above: tree, codes, ids.
     pub fn open_bytes(&self) -> u64 {
-        self.row_memory_bytes() + self.leaves_at_most() * self.node_bytes() + (1 << 20)
+        // Above the leaves of a small tree there are a cell and the root.
+        let nodes = if self.flat { 1 } else { self.leaves_at_most() + 4 };
+        let centres = nodes.min(self.fanout.max(FANOUT_CHOSEN_MAX) as u64);
+        // The quantiser has a mean, and its copy in memory as many signs at most.
+        let vectors = (centres + 2) * self.shape.padded as u64 * 4;
+        self.row_memory_bytes() + nodes * self.node_bytes() + vectors + SMALL_SECTIONS_BYTES
     }
 }

@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::build::layout::BuildLayout;
 use crate::build::{self, Work};
+use crate::database::open::WORKING_BYTES_MIN;
 use crate::database::options::{Job, LogLevel, ProgressFn};
 use crate::database::report::{BuildReport, Estimate};
+use crate::format::manifest::SEGMENTS_MAX;
 use crate::format::{remove_strays, Manifest, SegmentHeader, SegmentWriter};
 use crate::input::{self, Rows};
 use crate::kernels::Kernels;
@@ -169,12 +171,12 @@ pub fn estimate(rows: u64, dim: usize, element: ElementType, params: &BuildParam
     let segment_rows = segment_rows(params);
     let largest = BuildLayout::new(rows.min(segment_rows), dim, element, params)?;
     let threads = threads(params);
-    let segments = rows.div_ceil(segment_rows).max(1);
+    let segments = segment_count(rows, segment_rows)?.max(1);
     Ok(Estimate {
         build_memory_bytes: largest.least_bytes(1),
         build_memory_best_bytes: largest.least_bytes(threads),
         build_disk_bytes: largest.disk_bytes().saturating_mul(segments),
-        open_memory_bytes: largest.open_bytes().saturating_mul(segments),
+        open_memory_bytes: largest.open_bytes().saturating_mul(segments).saturating_add(WORKING_BYTES_MIN),
         index_disk_bytes: largest.disk_bytes().saturating_mul(segments),
     })
 }
@@ -190,6 +192,7 @@ impl Plan {
     fn new(source: &dyn Rows, ids: Option<&[u64]>, params: &BuildParams, job: &Job<'_>) -> Result<Self> {
         check_ids(source.rows(), ids)?;
         let segment_rows = segment_rows(params);
+        segment_count(source.rows(), segment_rows)?;
         let rows = source.rows().min(segment_rows);
         let layout = BuildLayout::new(rows, source.dim(), source.element_type(), params)?;
         let limit = match params.memory_limit_bytes {
@@ -215,6 +218,17 @@ fn segment_rows(params: &BuildParams) -> u64 {
     } else {
         params.segment_rows.min(SEGMENT_ROWS_MAX)
     }
+}
+
+fn segment_count(rows: u64, segment_rows: u64) -> Result<u64> {
+    let count = rows.div_ceil(segment_rows);
+    if count > SEGMENTS_MAX as u64 {
+        return Err(Error::invalid(format!(
+            "{rows} rows would be {count} segments of {segment_rows}, and an index has at most {SEGMENTS_MAX}; \
+             build it from fewer rows or with larger segments"
+        )));
+    }
+    Ok(count)
 }
 
 fn threads(params: &BuildParams) -> usize {

@@ -4,15 +4,21 @@
 //! is empty it searches for twice as many rows as it has given, and keeps those behind the last one given, so
 //! that all pages together cost about twice the last search. A row that an earlier, smaller search missed and
 //! that lies before the last one given is left out: order is kept.
+//!
+//! What a cursor holds from call to call, rows ahead and copies of the arguments, is reserved from the handle's
+//! budget; working memory is lent by the handle for each search.
 
 use std::sync::atomic::AtomicI32;
 
 use crate::database::handle::{Database, K_MAX};
+use crate::memory::budget::Share;
 use crate::memory::try_with_capacity;
 use crate::pool::cancel::Stop;
-use crate::search::Scratch;
 use crate::types::params::{Filter, SearchParams, NO_ID};
 use crate::types::{Error, Result};
+
+/// What cursors are called in the budget.
+pub(super) const CURSORS: &str = "cursors";
 
 /// Rows fetched at least.
 const FETCH_MIN: usize = 32;
@@ -23,9 +29,11 @@ pub struct Cursor {
     query: Vec<f32>,
     params: SearchParams<'static>,
     filter: OwnedFilter,
-    scratch: Box<Scratch>,
     /// Rows fetched and not yet given, farthest first.
     ahead: Vec<(f32, u64)>,
+    /// Without the rows ahead.
+    own_bytes: u64,
+    share: Share,
     given: usize,
     last: Option<(f32, u64)>,
     ended: bool,
@@ -45,6 +53,12 @@ impl Database {
     pub fn cursor(&self, query: &[f32], params: &SearchParams<'_>) -> Result<Cursor> {
         self.check(1, params)?;
         self.check_query(query, 0)?;
+        let values = match params.filter {
+            Filter::All => 0,
+            Filter::Bitmap { words: values, .. } | Filter::Ids { ids: values, .. } => size_of_val(values),
+        };
+        let own_bytes = (size_of::<Cursor>() + size_of_val(query) + values) as u64;
+        let share = self.inner.budget.reserve(CURSORS, own_bytes)?;
         let filter = match params.filter {
             Filter::All => OwnedFilter::All,
             Filter::Bitmap { words, first_id, exclude } => {
@@ -57,8 +71,9 @@ impl Database {
             query: query.to_vec(),
             params: SearchParams { filter: Filter::All, cancel: None, ..*params },
             filter,
-            scratch: Box::default(),
             ahead: Vec::new(),
+            own_bytes,
+            share,
             given: 0,
             last: None,
             ended: false,
@@ -129,16 +144,20 @@ impl Cursor {
             };
             let params = SearchParams { filter, cancel, ..self.params };
             self.database.check(wanted, &params)?;
-            self.database.run(&[&self.query], wanted, &params, 1, &mut self.scratch)?;
-            let found = self.scratch.queries[0].top.as_slice();
-            self.ahead.clear();
-            let behind =
-                found.iter().rev().map(|hit| (hit.distance, hit.key)).take_while(|hit| match self.last {
-                    None => true,
-                    Some(last) => hit.0.total_cmp(&last.0).then(hit.1.cmp(&last.1)).is_gt(),
-                });
-            self.ahead.extend(behind);
+            let mut scratch = self.database.inner.scratches.take();
+            self.database.run(&[&self.query], wanted, &params, 1, &mut scratch)?;
+            let found = scratch.queries[0].top.as_slice();
+            let given = found.partition_point(|hit| {
+                self.last
+                    .is_some_and(|last| hit.distance.total_cmp(&last.0).then(hit.key.cmp(&last.1)).is_le())
+            });
+            let ahead = &found[given..];
+            let row_bytes = size_of::<(f32, u64)>();
+            self.share.resize(self.own_bytes + (ahead.len() * row_bytes) as u64)?;
+            self.ahead = try_with_capacity(ahead.len())?;
+            self.ahead.extend(ahead.iter().rev().map(|hit| (hit.distance, hit.key)));
             self.ended = found.len() < wanted || wanted == rows;
+            self.database.inner.scratches.give(scratch);
             if self.ended || self.ahead.len() >= count {
                 return Ok(());
             }

@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::PoisonError;
 
+use crate::database::cursor::CURSORS;
 use crate::database::handle::Database;
 use crate::database::open::to_usize;
 use crate::database::options::{Advice, CacheKind, Job, Part};
@@ -73,12 +74,15 @@ impl Database {
         report.vector_cache_bytes = inner.vector_cache.info().used_bytes;
         report.answer_cache_bytes = inner.answers.report().used_bytes;
         report.scratch_bytes = inner.scratches.memory_bytes();
+        let parts = inner.budget.parts();
+        report.other_bytes = parts.iter().find(|part| part.what == CURSORS).map_or(0, |part| part.used_bytes);
         report.total_bytes = report.tree_bytes
             + report.code_bytes
             + report.id_bytes
             + report.vector_cache_bytes
             + report.answer_cache_bytes
-            + report.scratch_bytes;
+            + report.scratch_bytes
+            + report.other_bytes;
         report.peak_bytes = inner.memory_peak.fetch_max(report.total_bytes, Relaxed).max(report.total_bytes);
         report
     }
@@ -250,6 +254,10 @@ impl Database {
     /// `VDB_NOT_FOUND`, `VDB_INVALID_ARGUMENT`, `VDB_IO`, `VDB_CORRUPT`.
     pub fn encode(&self, vector: &[f32], node: Option<(u32, u64)>, code: &mut [u8]) -> Result<()> {
         self.check_query(vector, 0)?;
+        if node.is_none() && self.inner.snapshot.segments.is_empty() {
+            let what = "the index has no rows, and so no rotation to encode by; build it from some";
+            return Err(Error::new(Status::NotFound, what));
+        }
         let segment = self.segment_at(node.map_or(0, |(segment, _)| segment))?;
         let quantiser = &segment.index.quantiser;
         let shape = quantiser.shape;
@@ -314,8 +322,7 @@ impl Database {
             CacheKind::Answers => &mut caches.answers,
             CacheKind::Vectors => &mut caches.vectors,
         };
-        // Nothing else takes from the budget of an open handle, so what is left stays left.
-        share.resize(bytes.min(share.bytes().saturating_add(self.inner.budget.left_bytes())))?;
+        share.resize_up_to(bytes)?;
         let bytes = to_usize(share.bytes());
         match kind {
             CacheKind::Answers => self.inner.answers.resize(bytes),

@@ -32,6 +32,10 @@ const SCRATCHES_MAX: usize = 64;
 /// Bytes that they keep together: at least so many, of a large limit an eighth, and at most so many.
 const SCRATCH_BYTES_MIN: u64 = 2 << 20;
 const SCRATCH_BYTES_MAX: u64 = 256 << 20;
+/// Room for the first cursors, of a limit that leaves nothing else.
+const CURSOR_BYTES_MIN: u64 = 256 << 10;
+/// What an open reserves whatever the index is.
+pub(super) const WORKING_BYTES_MIN: u64 = SCRATCH_BYTES_MIN + CURSOR_BYTES_MIN;
 /// Answers remembered unless the caller says otherwise.
 const ANSWER_CACHE_BYTES: u64 = 16 << 20;
 /// Vectors kept on the read path unless the caller says otherwise: a part of what is free.
@@ -63,7 +67,7 @@ impl Database {
         };
         // The sum before the first byte is read: a refusal names the limit that would do for all.
         let needed = files.iter().flat_map(SegmentFile::sections).map(|s| memory_bytes(&s));
-        let needed = needed.fold(SCRATCH_BYTES_MIN, u64::saturating_add);
+        let needed = needed.fold(WORKING_BYTES_MIN, u64::saturating_add);
         if needed > limit {
             return Err(Error::out_of_memory(&format!("opening {}", vfs.display()), needed));
         }

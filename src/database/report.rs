@@ -82,7 +82,7 @@ pub struct MemoryReport {
     pub answer_cache_bytes: u64,
     /// Working memory of searches, kept for reuse.
     pub scratch_bytes: u64,
-    /// Everything else.
+    /// Open cursors: rows fetched and not yet given, queries, filters.
     pub other_bytes: u64,
     /// Address space of mapped vectors.
     pub mapped_bytes: u64,

@@ -7,7 +7,8 @@
 //!
 //! Structs grow at their end only. A caller with an older header passes a smaller one, whose missing tail
 //! reads as zero; one with a newer header passes a larger one, and what this library does not know in it must
-//! be zero, lest a wish be ignored. Calls nothing but the standard library.
+//! be zero, lest a wish be ignored. Any size between the first version's and [`STRUCT_BYTES_MAX`] will do.
+//! Calls nothing but the standard library.
 
 use std::ffi::{c_char, CStr, OsStr};
 use std::mem::MaybeUninit;
@@ -20,8 +21,8 @@ use bytemuck::AnyBitPattern;
 
 use crate::types::{Error, Result, Status};
 
-/// No struct of this interface will ever be larger.
-const STRUCT_BYTES_MAX: usize = 4096;
+/// No struct of this interface will ever be larger; a size beyond is one that was never set.
+const STRUCT_BYTES_MAX: usize = 64 << 10;
 
 /// A struct of the interface that begins with `struct_size`.
 ///
@@ -35,36 +36,59 @@ pub(super) unsafe trait SizedStruct: Copy {
     const FIRST_BYTES: usize;
 }
 
-/// Reads a struct that the caller filled; NULL reads as all zero.
+/// Reads a struct that the caller filled; NULL reads as all zero. Fails if it has more than is known here.
 ///
 /// # Safety
 /// `given` is NULL or valid for reads of the size that its first word states.
 pub(super) unsafe fn read<T: SizedStruct>(given: *const T) -> Result<T> {
-    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: the caller's promise.
+    let value = unsafe { peek(given) }?;
     if !given.is_null() {
-        // SAFETY: `size` bytes may be read, by the caller's promise, once `stated_size` has found the size
-        // sensible; no more than a `T` is copied. `T` is `SizedStruct`, so any such copy is a value.
+        // SAFETY: the caller's promise; `peek` has found the size sensible.
         // Test: `a_struct_of_any_size_is_read_or_refused`.
-        unsafe {
+        let tail = unsafe {
             let size = stated_size(given)?;
-            let known = size.min(size_of::<T>());
-            given.cast::<u8>().copy_to_nonoverlapping(value.as_mut_ptr().cast(), known);
-            let tail = slice::from_raw_parts(given.cast::<u8>().add(known), size - known);
-            if tail.iter().any(|byte| *byte != 0) {
-                return Err(Error::new(
-                    Status::Unsupported,
-                    format!(
-                        "{}: a field is set that libvdb {} does not know; load a newer library, or set what \
-                         lies beyond its first {known} bytes to zero",
-                        T::NAME,
-                        env!("CARGO_PKG_VERSION"),
-                    ),
-                ));
-            }
+            let known = known_bytes::<T>(size);
+            slice::from_raw_parts(given.cast::<u8>().add(known), size - known)
+        };
+        if tail.iter().any(|byte| *byte != 0) {
+            return Err(Error::new(
+                Status::Unsupported,
+                format!(
+                    "{}: a field is set that libvdb {} does not know; load a newer library, or set what lies \
+                     beyond its first {} bytes to zero",
+                    T::NAME,
+                    env!("CARGO_PKG_VERSION"),
+                    size_of::<T>(),
+                ),
+            ));
         }
     }
-    // SAFETY: all zero is a value of `T`, and `copy` put a prefix of a caller's `T` over it.
-    Ok(unsafe { value.assume_init() })
+    Ok(value)
+}
+
+/// As [`read`], whatever lies behind the fields that are known here: for those that name outputs, which are
+/// put in order before the call may fail.
+///
+/// # Safety
+/// As [`read`].
+pub(super) unsafe fn peek<T: SizedStruct>(given: *const T) -> Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: so many bytes may be read, by the caller's promise, once `stated_size` has found the size
+    // sensible; no more than a `T` is copied. All zero is a value of `T`, which is `SizedStruct`, and so is
+    // a prefix of the caller's over it.
+    unsafe {
+        if !given.is_null() {
+            let known = known_bytes::<T>(stated_size(given)?);
+            given.cast::<u8>().copy_to_nonoverlapping(value.as_mut_ptr().cast(), known);
+        }
+        Ok(value.assume_init())
+    }
+}
+
+/// Of a struct of `size` bytes, those that are read: whole steps, so that no field is read by halves.
+fn known_bytes<T>(size: usize) -> usize {
+    size.min(size_of::<T>()) / align_of::<T>() * align_of::<T>()
 }
 
 /// A struct that the library fills, as far as the caller has room.
@@ -90,6 +114,18 @@ impl<T: SizedStruct> Output<T> {
         }
     }
 
+    /// As [`new`](Self::new); NULL is `None`.
+    ///
+    /// # Safety
+    /// As [`new`](Self::new).
+    pub(super) unsafe fn optional(name: &str, to: *mut T) -> Result<Option<Self>> {
+        if to.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { Self::new(name, to) }.map(Some)
+    }
+
     /// Writes all fields but the size. What the caller has room for beyond them stays zero.
     pub(super) fn put(&self, value: &T) {
         let word = size_of::<usize>();
@@ -109,7 +145,7 @@ impl<T: SizedStruct> Output<T> {
 unsafe fn stated_size<T: SizedStruct>(given: *const T) -> Result<usize> {
     // SAFETY: the caller's promise.
     let size = unsafe { given.cast::<usize>().read_unaligned() };
-    if (T::FIRST_BYTES..=STRUCT_BYTES_MAX).contains(&size) && size % align_of::<T>() == 0 {
+    if (T::FIRST_BYTES..=STRUCT_BYTES_MAX).contains(&size) {
         return Ok(size);
     }
     Err(Error::invalid(format!(
@@ -318,7 +354,12 @@ mod tests {
         assert_eq!(status([24, 7, 9, 9, 9, 9, 9, 9]), Ok(Grown { struct_size: 24, first: 7, later: 9 }));
         assert_eq!(status([48, 7, 9, 0, 0, 0, 9, 9]), Ok(Grown { struct_size: 48, first: 7, later: 9 }));
         assert_eq!(status([48, 7, 9, 0, 0, 1, 0, 0]), Err(Status::Unsupported));
-        for size in [0, 1, 8, 15, 17, 23, 25, 4097, 4104, 1_000_000, u64::MAX] {
+        // Sizes that end inside of a field, or in no field.
+        assert_eq!(status([17, 7, 0, 9, 9, 9, 9, 9]), Ok(Grown { struct_size: 17, first: 7, later: 0 }));
+        assert_eq!(status([23, 7, 9, 0, 0, 0, 0, 0]), Err(Status::Unsupported));
+        assert_eq!(status([25, 7, 9, 0, 9, 9, 9, 9]), Ok(Grown { struct_size: 25, first: 7, later: 9 }));
+        assert_eq!(status([25, 7, 9, 1, 0, 0, 0, 0]), Err(Status::Unsupported));
+        for size in [0, 1, 8, 15, 65_537, 1_000_000, u64::MAX] {
             assert_eq!(status([size, 7, 9, 0, 0, 0, 0, 0]), Err(Status::InvalidArgument), "{size}");
         }
         // SAFETY: NULL is what the contract names.
@@ -329,7 +370,9 @@ mod tests {
     #[test]
     fn outputs_are_written_up_to_the_callers_size_and_no_further() {
         let value = Grown { struct_size: 24, first: 5, later: 6 };
-        for (size, expected) in [(16, [16, 5, 1, 1, 1]), (24, [24, 5, 6, 1, 1]), (32, [32, 5, 6, 0, 1])] {
+        let sizes =
+            [(16, [16, 5, 1, 1, 1]), (24, [24, 5, 6, 1, 1]), (25, [25, 5, 6, 0, 1]), (32, [32, 5, 6, 0, 1])];
+        for (size, expected) in sizes {
             let mut words = [size, 1, 1, 1, 1_u64];
             // SAFETY: at most four of the five words are stated.
             let output = unsafe { Output::new("out", words.as_mut_ptr().cast::<Grown>()) }.unwrap();

@@ -38,7 +38,7 @@ pub const VDB_TYPE_U8: vdb_type_t = 3;
 pub struct vdb_source_t {
     /// sizeof(vdb_source_t)
     pub struct_size: usize,
-    /// Array: rows x dim elements at any address. NULL: a file, or no rows.
+    /// Array: rows x dim elements at any address, none beyond 1e15. NULL: a file, or no rows.
     pub data: *const c_void,
     /// Array: from one row to the next. 0: packed.
     pub stride_bytes: usize,
@@ -175,12 +175,13 @@ unsafe impl SizedStruct for vdb_estimate_t {
 ///
 /// Reads the source twice, and keeps to memory_limit_bytes of the job; if that cannot be, it says so before
 /// any work. Nothing can be opened at path before the last step, one rename: a build that fails, is
-/// cancelled or killed leaves what was there before, and at most files that the next build sweeps away.
+/// cancelled or killed leaves what was there before, and at most files that the next build sweeps away. The
+/// directory is made with mode 0700, files with 0600.
 ///
-/// Errors: VDB_INVALID_ARGUMENT (VDB_DETAIL_ROW says which row has NaN, infinity, no direction under
-/// VDB_METRIC_COSINE, or an id twice), VDB_NOT_FOUND, VDB_EXISTS, VDB_FORMAT and VDB_CORRUPT (of a source
-/// file), VDB_IO, VDB_DISK_FULL, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT, VDB_BUSY, VDB_UNSUPPORTED.
-/// Threads: any. Time: about rows x dim x the square root of rows.
+/// Errors: VDB_INVALID_ARGUMENT (VDB_DETAIL_ROW says which row has NaN, an element beyond 1e15, no direction
+/// under VDB_METRIC_COSINE, or an id twice), VDB_NOT_FOUND, VDB_EXISTS, VDB_FORMAT and VDB_CORRUPT (of a
+/// source file), VDB_IO, VDB_DISK_FULL, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT, VDB_BUSY,
+/// VDB_UNSUPPORTED. Threads: any. Time: about rows x dim x the square root of rows.
 ///
 /// ```c
 /// vdb_source_t source = {0};
@@ -203,24 +204,24 @@ pub unsafe extern "C" fn vdb_build(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let path = arg::path("path", path)?;
-            let options = arg::read(options)?;
-            let report = match options.report.is_null() {
-                true => None,
-                false => Some(Output::new("report", options.report)?),
-            };
-            let source = Source::new(source)?;
-            let job = arg::read(job)?;
-            let mut params = build_params(&options)?;
-            params.memory_limit_bytes = job.memory_limit_bytes;
-            params.threads = job.threads;
-            let built = job::run(&job, |job| source.build(path, &params, job))?;
-            if let Some(report) = report {
-                report.put(&vdb_build_report_t::from(&built));
-            }
-            Ok(())
-        })
+        guard(
+            error,
+            || Output::optional("report", arg::peek(options)?.report),
+            |report| {
+                let path = arg::path("path", path)?;
+                let options = arg::read(options)?;
+                let source = Source::new(source)?;
+                let job = arg::read(job)?;
+                let mut params = build_params(&options)?;
+                params.memory_limit_bytes = job.memory_limit_bytes;
+                params.threads = job.threads;
+                let built = job::run(&job, |job| source.build(path, &params, job))?;
+                if let Some(report) = report {
+                    report.put(&vdb_build_report_t::from(&built));
+                }
+                Ok(())
+            },
+        )
     }
 }
 
@@ -241,21 +242,24 @@ pub unsafe extern "C" fn vdb_estimate(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let to = Output::new("estimate", estimate)?;
-            let params = build_params(&arg::read(options)?)?;
-            let (rows, dim, element) = shape(source)?;
-            let estimate = database::estimate(rows, dim, element, &params)?;
-            to.put(&vdb_estimate_t {
-                struct_size: size_of::<vdb_estimate_t>(),
-                build_memory_bytes: estimate.build_memory_bytes,
-                build_memory_best_bytes: estimate.build_memory_best_bytes,
-                build_disk_bytes: estimate.build_disk_bytes,
-                open_memory_bytes: estimate.open_memory_bytes,
-                index_disk_bytes: estimate.index_disk_bytes,
-            });
-            Ok(())
-        })
+        guard(
+            error,
+            || Output::new("estimate", estimate),
+            |to| {
+                let params = build_params(&arg::read(options)?)?;
+                let (rows, dim, element) = shape(source)?;
+                let estimate = database::estimate(rows, dim, element, &params)?;
+                to.put(&vdb_estimate_t {
+                    struct_size: size_of::<vdb_estimate_t>(),
+                    build_memory_bytes: estimate.build_memory_bytes,
+                    build_memory_best_bytes: estimate.build_memory_best_bytes,
+                    build_disk_bytes: estimate.build_disk_bytes,
+                    open_memory_bytes: estimate.open_memory_bytes,
+                    index_disk_bytes: estimate.index_disk_bytes,
+                });
+                Ok(())
+            },
+        )
     }
 }
 
@@ -337,7 +341,9 @@ unsafe fn shape(source: *const vdb_source_t) -> Result<(u64, usize, ElementType)
     unsafe {
         let source = read_source(source)?;
         if source.path.is_null() {
-            return Ok((source.rows, source.dim, element_of(source.r#type)?));
+            let element = element_of(source.r#type)?;
+            ArrayRows::needed_bytes(source.rows, source.dim, element, source.stride_bytes)?;
+            return Ok((source.rows, source.dim, element));
         }
         let rows = database::open_file(arg::path("vdb_source_t.path", source.path)?)?;
         Ok((rows.rows(), rows.dim(), rows.element_type()))

@@ -59,20 +59,23 @@ pub unsafe extern "C" fn vdb_cache_info(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let to = Output::new("info", info)?;
-            let info = database(db)?.cache(kind(cache)?);
-            to.put(&vdb_cache_info_t {
-                struct_size: size_of::<vdb_cache_info_t>(),
-                capacity_bytes: info.capacity_bytes,
-                used_bytes: info.used_bytes,
-                entries: info.entries,
-                hits: info.hits,
-                misses: info.misses,
-                evictions: info.evictions,
-            });
-            Ok(())
-        })
+        guard(
+            error,
+            || Output::new("info", info),
+            |to| {
+                let info = database(db)?.cache(kind(cache)?);
+                to.put(&vdb_cache_info_t {
+                    struct_size: size_of::<vdb_cache_info_t>(),
+                    capacity_bytes: info.capacity_bytes,
+                    used_bytes: info.used_bytes,
+                    entries: info.entries,
+                    hits: info.hits,
+                    misses: info.misses,
+                    evictions: info.evictions,
+                });
+                Ok(())
+            },
+        )
     }
 }
 
@@ -90,10 +93,14 @@ pub unsafe extern "C" fn vdb_cache_resize(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let bytes = if bytes == VDB_CACHE_OFF { 0 } else { bytes };
-            database(db)?.cache_resize(kind(cache)?, bytes)
-        })
+        guard(
+            error,
+            || Ok(()),
+            |()| {
+                let bytes = if bytes == VDB_CACHE_OFF { 0 } else { bytes };
+                database(db)?.cache_resize(kind(cache)?, bytes)
+            },
+        )
     }
 }
 
@@ -108,10 +115,14 @@ pub unsafe extern "C" fn vdb_cache_clear(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            database(db)?.cache_clear(kind(cache)?);
-            Ok(())
-        })
+        guard(
+            error,
+            || Ok(()),
+            |()| {
+                database(db)?.cache_clear(kind(cache)?);
+                Ok(())
+            },
+        )
     }
 }
 

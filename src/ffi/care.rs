@@ -51,29 +51,35 @@ pub unsafe extern "C" fn vdb_advise(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let database = database(db)?;
-            let advice = match advice {
-                VDB_ADVICE_WARM => Advice::Warm,
-                VDB_ADVICE_COLD => Advice::Cold,
-                VDB_ADVICE_RANDOM => Advice::Random,
-                VDB_ADVICE_SCAN => Advice::Scan,
-                _ => return Err(Error::invalid(format!("advice is {advice}; use one of VDB_ADVICE_..."))),
-            };
-            let all = [
-                (VDB_PART_TREE, Part::Tree),
-                (VDB_PART_CODES, Part::Codes),
-                (VDB_PART_VECTORS, Part::Vectors),
-            ];
-            check_flags("parts", parts, VDB_PART_TREE | VDB_PART_CODES | VDB_PART_VECTORS)?;
-            if parts == 0 {
-                return Err(Error::invalid("parts is 0; name one or several of VDB_PART_..."));
-            }
-            job::run(&arg::read(job)?, |job| {
-                let named = all.into_iter().filter(|(flag, _)| parts & flag != 0);
-                named.map(|(_, part)| part).try_for_each(|part| database.advise(part, advice, job))
-            })
-        })
+        guard(
+            error,
+            || Ok(()),
+            |()| {
+                let database = database(db)?;
+                let advice = match advice {
+                    VDB_ADVICE_WARM => Advice::Warm,
+                    VDB_ADVICE_COLD => Advice::Cold,
+                    VDB_ADVICE_RANDOM => Advice::Random,
+                    VDB_ADVICE_SCAN => Advice::Scan,
+                    _ => {
+                        return Err(Error::invalid(format!("advice is {advice}; use one of VDB_ADVICE_...")))
+                    }
+                };
+                let all = [
+                    (VDB_PART_TREE, Part::Tree),
+                    (VDB_PART_CODES, Part::Codes),
+                    (VDB_PART_VECTORS, Part::Vectors),
+                ];
+                check_flags("parts", parts, VDB_PART_TREE | VDB_PART_CODES | VDB_PART_VECTORS)?;
+                if parts == 0 {
+                    return Err(Error::invalid("parts is 0; name one or several of VDB_PART_..."));
+                }
+                job::run(&arg::read(job)?, |job| {
+                    let named = all.into_iter().filter(|(flag, _)| parts & flag != 0);
+                    named.map(|(_, part)| part).try_for_each(|part| database.advise(part, advice, job))
+                })
+            },
+        )
     }
 }
 
@@ -100,23 +106,30 @@ pub unsafe extern "C" fn vdb_verify(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            arg::put(damages, 0);
-            let path = arg::path("path", path)?;
-            let logged = AtomicU64::new(0);
-            let count = |level| {
-                if level == LogLevel::Error {
-                    logged.fetch_add(1, Ordering::Relaxed);
+        guard(
+            error,
+            || {
+                arg::put(damages, 0);
+                Ok(())
+            },
+            |()| {
+                let path = arg::path("path", path)?;
+                let logged = AtomicU64::new(0);
+                let count = |level| {
+                    if level == LogLevel::Error {
+                        logged.fetch_add(1, Ordering::Relaxed);
+                    }
+                };
+                let result =
+                    job::run_with_log(&arg::read(job)?, Some(&count), |job| engine::verify(path, job));
+                match result {
+                    Err(error) if error.status() == Status::Corrupt => {
+                        arg::put(damages, logged.into_inner().max(1));
+                        Err(error)
+                    }
+                    result => result.map(|_| ()),
                 }
-            };
-            let result = job::run_with_log(&arg::read(job)?, Some(&count), |job| engine::verify(path, job));
-            match result {
-                Err(error) if error.status() == Status::Corrupt => {
-                    arg::put(damages, logged.into_inner().max(1));
-                    Err(error)
-                }
-                result => result.map(|_| ()),
-            }
-        })
+            },
+        )
     }
 }

@@ -7,7 +7,7 @@ use super::error::{vdb_error_t, vdb_status_t};
 use super::guard::{guard, in_callback, quiet};
 use super::job::{token, vdb_cancel_t};
 use super::open::{check_dim, check_process, database, vdb_t};
-use super::search::{vdb_search_params_t, with_params, VDB_NO_ID};
+use super::search::{stats_output, vdb_search_params_t, with_params, Slots};
 use crate::database::{Cursor, ForkGuard};
 use crate::types::{Error, Result};
 
@@ -31,7 +31,8 @@ const MAGIC: u64 = u64::from_le_bytes(*b"vdb curs");
 ///                calls; stats are not filled
 ///   cursor       receives the cursor
 ///
-/// Errors: as for vdb_search. Threads: any. Memory: grows with the rows that were taken.
+/// Errors: as for vdb_search. Threads: any. Memory: of the handle's limit, 16 bytes for each row that was
+/// fetched and not yet given, which are about as many as were given already.
 ///
 /// ```c
 /// status = vdb_cursor_open(db, query, 100, NULL, &cursor, &error);
@@ -54,26 +55,35 @@ pub unsafe extern "C" fn vdb_cursor_open(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            arg::handle_output("cursor", cursor)?;
-            let database = database(db)?;
-            check_dim(database, dim)?;
-            let query = arg::input("query", query, dim)?;
-            let params = arg::read(params)?;
-            let opened = with_params(&params, |params, _| database.cursor(&query, params))?;
-            let handle = vdb_cursor_t {
-                magic: AtomicU64::new(MAGIC),
-                fork: ForkGuard::new(),
-                cursor: opened,
-                cancel: params.cancel,
-            };
-            arg::put(cursor, Box::into_raw(Box::new(handle)));
-            Ok(())
-        })
+        guard(
+            error,
+            || {
+                let stats = stats_output(params);
+                arg::handle_output("cursor", cursor).and(stats.map(|_| ()))
+            },
+            |()| {
+                let database = database(db)?;
+                check_dim(database, dim)?;
+                let query = arg::input("query", query, dim)?;
+                let params = arg::read(params)?;
+                let opened = with_params(&params, |params| database.cursor(&query, params))?;
+                let handle = vdb_cursor_t {
+                    magic: AtomicU64::new(MAGIC),
+                    fork: ForkGuard::new(),
+                    cursor: opened,
+                    cancel: params.cancel,
+                };
+                arg::put(cursor, Box::into_raw(Box::new(handle)));
+                Ok(())
+            },
+        )
     }
 }
 
 /// Gives the next rows: never one twice, none closer than those before.
+///
+/// A row that was missed when its turn came does not come later, so a cursor that was taken to its end may
+/// leave some out: nearly none at recall 1, none with VDB_SEARCH_EXACT.
 ///
 ///   capacity    how many at most, 1 or more
 ///   ids         room for capacity
@@ -93,25 +103,23 @@ pub unsafe extern "C" fn vdb_cursor_next(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            arg::put(count, 0);
-            let mut distances = arg::optional_output("distances", distances, capacity, f32::INFINITY)?;
-            let ids = arg::output("ids", ids, capacity, VDB_NO_ID)?;
-            let result = live(cursor).and_then(|handle| {
-                check_process(&handle.fork)?;
-                let cancel = token(handle.cancel)?;
-                handle.cursor.next(capacity, ids, distances.as_deref_mut(), cancel)
-            });
-            match result {
-                Ok(found) => arg::put(count, found),
-                Err(error) => {
-                    ids.fill(VDB_NO_ID);
-                    distances.into_iter().for_each(|distances| distances.fill(f32::INFINITY));
-                    return Err(error);
-                }
-            }
-            Ok(())
-        })
+        guard(
+            error,
+            || {
+                arg::put(count, 0);
+                Slots::new("capacity", ids, distances, 1, capacity)
+            },
+            |mut slots| {
+                slots.blank_on_failure(|slots| {
+                    let handle = live(cursor)?;
+                    check_process(&handle.fork)?;
+                    let cancel = token(handle.cancel)?;
+                    let (ids, distances) = (&mut *slots.ids, slots.distances.as_deref_mut());
+                    arg::put(count, handle.cursor.next(capacity, ids, distances, cancel)?);
+                    Ok(())
+                })
+            },
+        )
     }
 }
 

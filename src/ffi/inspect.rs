@@ -4,7 +4,7 @@ use super::arg::{self, Output, SizedStruct};
 use super::build::{vdb_metric_t, vdb_type_t};
 use super::error::{vdb_error_t, vdb_status_t};
 use super::guard::guard;
-use super::open::{check_dim, database, vdb_t};
+use super::open::{check_dim, check_flags, database, vdb_t};
 use super::search::VDB_NO_ID;
 use super::vectors::{check_code_bytes, VDB_NODE_NONE};
 use crate::database::{Database, NodeReport, SegmentReport};
@@ -67,27 +67,30 @@ pub unsafe extern "C" fn vdb_info(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let to = Output::new("info", info)?;
-            let info = database(db)?.info();
-            to.put(&vdb_info_t {
-                struct_size: size_of::<vdb_info_t>(),
-                generation: info.generation,
-                rows: info.rows,
-                dim: info.dim,
-                metric: info.metric as vdb_metric_t,
-                r#type: info.element as vdb_type_t,
-                segments: info.segments,
-                code_bytes: info.code_bytes,
-                code_bits: info.code_bits,
-                format_version: info.format_version,
-                flat: info.flat.into(),
-                mapped: info.mapped.into(),
-                disk_bytes: info.disk_bytes,
-                open_ns: info.open_ns,
-            });
-            Ok(())
-        })
+        guard(
+            error,
+            || Output::new("info", info),
+            |to| {
+                let info = database(db)?.info();
+                to.put(&vdb_info_t {
+                    struct_size: size_of::<vdb_info_t>(),
+                    generation: info.generation,
+                    rows: info.rows,
+                    dim: info.dim,
+                    metric: info.metric as vdb_metric_t,
+                    r#type: info.element as vdb_type_t,
+                    segments: info.segments,
+                    code_bytes: info.code_bytes,
+                    code_bits: info.code_bits,
+                    format_version: info.format_version,
+                    flat: info.flat.into(),
+                    mapped: info.mapped.into(),
+                    disk_bytes: info.disk_bytes,
+                    open_ns: info.open_ns,
+                });
+                Ok(())
+            },
+        )
     }
 }
 
@@ -158,35 +161,38 @@ pub unsafe extern "C" fn vdb_stats(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let to = Output::new("stats", stats)?;
-            let totals = database(db)?.totals();
-            to.put(&vdb_stats_t {
-                struct_size: size_of::<vdb_stats_t>(),
-                searches: totals.searches,
-                batches: totals.batches,
-                batch_queries: totals.batch_queries,
-                errors: totals.errors,
-                timeouts: totals.timeouts,
-                cancels: totals.cancels,
-                search_ns: totals.search_ns,
-                quantise_ns: totals.work.quantise_ns,
-                descend_ns: totals.work.descend_ns,
-                scan_ns: totals.work.scan_ns,
-                walk_ns: totals.work.walk_ns,
-                read_ns: totals.work.read_ns,
-                rerank_ns: totals.work.rerank_ns,
-                merge_ns: totals.work.merge_ns,
-                nodes_ranked: totals.work.nodes_ranked,
-                leaves_scanned: totals.work.leaves_scanned,
-                codes_scanned: totals.work.codes_scanned,
-                rows_reranked: totals.work.rows_reranked,
-                rows_read: totals.work.rows_read,
-                bytes_read: totals.work.bytes_read,
-                answer_cache_hits: totals.work.answer_cache_hit.into(),
-            });
-            Ok(())
-        })
+        guard(
+            error,
+            || Output::new("stats", stats),
+            |to| {
+                let totals = database(db)?.totals();
+                to.put(&vdb_stats_t {
+                    struct_size: size_of::<vdb_stats_t>(),
+                    searches: totals.searches,
+                    batches: totals.batches,
+                    batch_queries: totals.batch_queries,
+                    errors: totals.errors,
+                    timeouts: totals.timeouts,
+                    cancels: totals.cancels,
+                    search_ns: totals.search_ns,
+                    quantise_ns: totals.work.quantise_ns,
+                    descend_ns: totals.work.descend_ns,
+                    scan_ns: totals.work.scan_ns,
+                    walk_ns: totals.work.walk_ns,
+                    read_ns: totals.work.read_ns,
+                    rerank_ns: totals.work.rerank_ns,
+                    merge_ns: totals.work.merge_ns,
+                    nodes_ranked: totals.work.nodes_ranked,
+                    leaves_scanned: totals.work.leaves_scanned,
+                    codes_scanned: totals.work.codes_scanned,
+                    rows_reranked: totals.work.rows_reranked,
+                    rows_read: totals.work.rows_read,
+                    bytes_read: totals.work.bytes_read,
+                    answer_cache_hits: totals.work.answer_cache_hit.into(),
+                });
+                Ok(())
+            },
+        )
     }
 }
 
@@ -218,7 +224,7 @@ pub struct vdb_memory_t {
     pub answer_cache_bytes: u64,
     /// Working memory of searches, kept to be used again.
     pub scratch_bytes: u64,
-    /// Everything else.
+    /// Open cursors: rows fetched and not yet given, queries, filters.
     pub other_bytes: u64,
     /// Address space of mapped vectors, whose memory is the page cache's.
     pub mapped_bytes: u64,
@@ -241,27 +247,30 @@ pub unsafe extern "C" fn vdb_memory(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let to = Output::new("memory", memory)?;
-            let memory = database(db)?.memory();
-            to.put(&vdb_memory_t {
-                struct_size: size_of::<vdb_memory_t>(),
-                limit_bytes: memory.limit_bytes,
-                total_bytes: memory.total_bytes,
-                peak_bytes: memory.peak_bytes,
-                tree_bytes: memory.tree_bytes,
-                code_bytes: memory.code_bytes,
-                id_bytes: memory.id_bytes,
-                link_bytes: memory.link_bytes,
-                second_tier_bytes: memory.second_tier_bytes,
-                vector_cache_bytes: memory.vector_cache_bytes,
-                answer_cache_bytes: memory.answer_cache_bytes,
-                scratch_bytes: memory.scratch_bytes,
-                other_bytes: memory.other_bytes,
-                mapped_bytes: memory.mapped_bytes,
-            });
-            Ok(())
-        })
+        guard(
+            error,
+            || Output::new("memory", memory),
+            |to| {
+                let memory = database(db)?.memory();
+                to.put(&vdb_memory_t {
+                    struct_size: size_of::<vdb_memory_t>(),
+                    limit_bytes: memory.limit_bytes,
+                    total_bytes: memory.total_bytes,
+                    peak_bytes: memory.peak_bytes,
+                    tree_bytes: memory.tree_bytes,
+                    code_bytes: memory.code_bytes,
+                    id_bytes: memory.id_bytes,
+                    link_bytes: memory.link_bytes,
+                    second_tier_bytes: memory.second_tier_bytes,
+                    vector_cache_bytes: memory.vector_cache_bytes,
+                    answer_cache_bytes: memory.answer_cache_bytes,
+                    scratch_bytes: memory.scratch_bytes,
+                    other_bytes: memory.other_bytes,
+                    mapped_bytes: memory.mapped_bytes,
+                });
+                Ok(())
+            },
+        )
     }
 }
 
@@ -342,11 +351,14 @@ pub unsafe extern "C" fn vdb_segment(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let to = Output::new("segment", segment)?;
-            to.put(&vdb_segment_t::from(&database(db)?.segment(index)?));
-            Ok(())
-        })
+        guard(
+            error,
+            || Output::new("segment", segment),
+            |to| {
+                to.put(&vdb_segment_t::from(&database(db)?.segment(index)?));
+                Ok(())
+            },
+        )
     }
 }
 
@@ -398,7 +410,8 @@ unsafe impl SizedStruct for vdb_tree_node_t {
 ///   index     0, the root, to vdb_segment_t.nodes - 1
 ///   node      lends buffers, and is filled
 ///
-/// The centroid has full precision; under VDB_METRIC_COSINE it is one of directions, of length 1 or less.
+/// The centroid has full precision; under VDB_METRIC_COSINE it is one of directions, of length 1 or less. On
+/// failure what the lent buffers hold is of no use.
 ///
 /// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once. Time: linear in what
 /// is filled.
@@ -420,25 +433,39 @@ pub unsafe extern "C" fn vdb_tree_node(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            if node.is_null() {
-                return Err(arg::null("node"));
-            }
-            let mut value = arg::read(node)?;
-            let to = Output::new("node", node)?;
-            value.clear();
-            to.put(&value);
-            let database = database(db)?;
-            value.place(&database.node(segment, index)?);
-            value.fill_buffers(database, segment, index)?;
-            to.put(&value);
-            Ok(())
-        })
+        guard(
+            error,
+            || vdb_tree_node_t::output(node),
+            |(to, mut value)| {
+                let database = database(db)?;
+                value.place(&database.node(segment, index)?);
+                value.fill_buffers(database, segment, index)?;
+                to.put(&value);
+                Ok(())
+            },
+        )
     }
 }
 
 impl vdb_tree_node_t {
-    /// Outputs as they are when the call fails.
+    /// The caller's struct, in the state that a failure leaves.
+    ///
+    /// # Safety
+    /// `node` is NULL or valid, while the output lives.
+    unsafe fn output(node: *mut Self) -> Result<(Output<Self>, Self)> {
+        // SAFETY: the caller's promise; `Output::new` refuses NULL, which alone reads as it is written.
+        unsafe {
+            let read = arg::read(node);
+            let mut value = arg::peek(node)?;
+            let to = Output::new("node", node)?;
+            value.clear();
+            to.put(&value);
+            check_flags("vdb_tree_node_t.reserved", read?.reserved, 0)?;
+            Ok((to, value))
+        }
+    }
+
+    /// What is filled, as it is when the call fails.
     fn clear(&mut self) {
         self.place(&NodeReport { parent: None, first_child: 0, children: 0, rows: 0, level: 0 });
         self.member_count = 0;

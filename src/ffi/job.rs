@@ -18,6 +18,7 @@ use crate::types::{Error, Result};
 /// The library reads it with atomic loads, between leaves and between groups of rows (some 100 us apart), and
 /// never writes it. It lives longer than the calls that it was given to; write 0 to use it again when they
 /// have returned. A flag that a host has already will do, a volatile sig_atomic_t of its signal handler say.
+/// Work looks at it, and at time limits; an answer from the cache and an empty batch take none, and succeed.
 pub type vdb_cancel_t = i32;
 
 /// Sets a token, with an atomic store: calls that were given it stop soon with VDB_CANCELLED, calls that get

@@ -71,7 +71,9 @@ unsafe impl SizedStruct for vdb_options_t {
 ///
 /// Reads and checks manifest, headers, tree, codes and ids; vectors stay on disk. Needs no free disk space
 /// and changes nothing. Any number of handles, in any number of processes, may have one index open; each
-/// goes on with the state that it opened, also when a build replaces the index meanwhile.
+/// goes on with the state that it opened, also when a build replaces the index meanwhile. MANIFEST and
+/// segments must be regular files; the directory alone may be a symbolic link. One without MANIFEST is
+/// VDB_NOT_FOUND.
 ///
 /// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
 /// VDB_UNSUPPORTED, VDB_FORKED (the pool is the parent's). Threads: any. Time: linear in tree, codes and ids,
@@ -93,15 +95,18 @@ pub unsafe extern "C" fn vdb_open(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            arg::handle_output("db", db)?;
-            let path = arg::path("path", path)?;
-            let options = open_options(&arg::read(options)?)?;
-            let database = Database::open(path, &options)?;
-            let handle = vdb_t { magic: AtomicU64::new(MAGIC), fork: ForkGuard::new(), database };
-            arg::put(db, Box::into_raw(Box::new(handle)));
-            Ok(())
-        })
+        guard(
+            error,
+            || arg::handle_output("db", db),
+            |()| {
+                let path = arg::path("path", path)?;
+                let options = open_options(&arg::read(options)?)?;
+                let database = Database::open(path, &options)?;
+                let handle = vdb_t { magic: AtomicU64::new(MAGIC), fork: ForkGuard::new(), database };
+                arg::put(db, Box::into_raw(Box::new(handle)));
+                Ok(())
+            },
+        )
     }
 }
 
@@ -149,6 +154,16 @@ pub(super) fn check_process(fork: &ForkGuard) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Whether `dim` is that of the index, whichever process opened it: only then do arrays of `dim` values
+/// surely have the room that they are said to have.
+///
+/// # Safety
+/// As [`database`].
+pub(super) unsafe fn has_dim(db: *const vdb_t, dim: usize) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { live(db) }.is_ok_and(|live| live.database.dim() == dim)
 }
 
 /// Fails unless `dim` is the index's; before any array of `dim` values is looked at.

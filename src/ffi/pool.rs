@@ -52,15 +52,18 @@ pub unsafe extern "C" fn vdb_pool_open(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            arg::handle_output("pool", pool)?;
-            let options = arg::read(options)?;
-            check_flags("vdb_pool_options_t.reserved", options.reserved, 0)?;
-            let made = Arc::new(Pool::new(threads(options.threads)));
-            let handle = vdb_pool_t { magic: AtomicU64::new(MAGIC), pool: made };
-            arg::put(pool, Box::into_raw(Box::new(handle)));
-            Ok(())
-        })
+        guard(
+            error,
+            || arg::handle_output("pool", pool),
+            |()| {
+                let options = arg::read(options)?;
+                check_flags("vdb_pool_options_t.reserved", options.reserved, 0)?;
+                let made = Arc::new(Pool::new(threads(options.threads)));
+                let handle = vdb_pool_t { magic: AtomicU64::new(MAGIC), pool: made };
+                arg::put(pool, Box::into_raw(Box::new(handle)));
+                Ok(())
+            },
+        )
     }
 }
 

@@ -103,11 +103,11 @@ pub const VDB_SEARCH_MAX_DISTANCE: u32 = 1 << 2;
 pub struct vdb_search_params_t {
     /// sizeof(vdb_search_params_t)
     pub struct_size: usize,
-    /// Wanted recall@10, above 0 and up to 1. 0: 0.95. Not asked if probes is set.
+    /// Wanted recall@10, up to 1. 0: 0.95. Below 0, above 1 and NaN are refused, though probes, where set, decides.
     pub recall: f32,
     /// Leaves to visit. 0: from recall, by what the build measured.
     pub probes: u32,
-    /// Most exact distances. 0: as many as it takes; UINT32_MAX: every row visited.
+    /// Most exact distances; k of them are computed at least. 0: as many as it takes; UINT32_MAX: every row visited.
     pub rerank: u32,
     /// 0: the caller's, or of the handle's where that pays; 1: the caller's alone.
     pub threads: u32,
@@ -137,7 +137,7 @@ unsafe impl SizedStruct for vdb_search_params_t {
 
 /// Finds the k rows nearest to a query, closest first; equal distances by id.
 ///
-///   query       dim floats at any address, finite; not all zero under VDB_METRIC_COSINE
+///   query       dim floats at any address, none beyond 1e15; not all zero under VDB_METRIC_COSINE
 ///   dim         the index's
 ///   k           1 or more; above the number of rows it gives all rows
 ///   params      NULL: recall 0.95, all else chosen
@@ -148,7 +148,9 @@ unsafe impl SizedStruct for vdb_search_params_t {
 ///               filter and max_distance. Slots behind them hold VDB_NO_ID and +infinity
 ///
 /// The same call on the same index gives the same bits, single or in a batch, on any number of threads, with
-/// caches or without. On failure count is 0 and every slot holds VDB_NO_ID and +infinity.
+/// caches or without, under the default rounding mode. Another k is another search: below full recall, the
+/// first ten of k = 20 need not be those of k = 10. On failure count is 0 and every slot holds VDB_NO_ID and
+/// +infinity.
 ///
 /// Errors: VDB_INVALID_ARGUMENT, VDB_TIMEOUT, VDB_CANCELLED, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
 /// VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: scratch of the handle,
@@ -174,23 +176,28 @@ pub unsafe extern "C" fn vdb_search(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            arg::put(count, 0);
-            let mut slots = Slots::new(ids, distances, 1, k)?;
-            slots.blank_on_failure(|slots| {
-                let database = database(db)?;
-                check_dim(database, dim)?;
-                let query = arg::input("query", query, dim)?;
-                let outcome = with_params(&arg::read(params)?, |params, stats| {
-                    let outcome =
-                        database.search(&query, k, params, slots.ids, slots.distances.as_deref_mut())?;
+        guard(
+            error,
+            || {
+                arg::put(count, 0);
+                let stats = stats_output(params);
+                Ok((Slots::new("k", ids, distances, 1, k)?, stats?))
+            },
+            |(mut slots, stats)| {
+                slots.blank_on_failure(|slots| {
+                    let database = database(db)?;
+                    check_dim(database, dim)?;
+                    let query = arg::input("query", query, dim)?;
+                    let (ids, distances) = (&mut *slots.ids, slots.distances.as_deref_mut());
+                    let outcome = with_params(&arg::read(params)?, |params| {
+                        database.search(&query, k, params, ids, distances)
+                    })?;
                     put_stats(stats, &outcome.stats);
-                    Ok(outcome)
-                })?;
-                arg::put(count, outcome.count);
-                Ok(())
-            })
-        })
+                    arg::put(count, outcome.count);
+                    Ok(())
+                })
+            },
+        )
     }
 }
 
@@ -228,61 +235,65 @@ pub unsafe extern "C" fn vdb_batch_search(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let mut counts = arg::optional_output("counts", counts, query_count, 0)?;
-            let mut slots = Slots::new(ids, distances, query_count, k)?;
-            let result = slots.blank_on_failure(|slots| {
-                let database = database(db)?;
-                check_dim(database, dim)?;
-                let queries = arg::input("queries", queries, arg::product("queries", query_count, dim)?)?;
-                with_params(&arg::read(params)?, |params, stats| {
+        guard(
+            error,
+            || {
+                let counts = arg::optional_output("counts", counts, query_count, 0);
+                let stats = stats_output(params);
+                Ok((Slots::new("k", ids, distances, query_count, k)?, counts?, stats?))
+            },
+            |(mut slots, mut counts, stats)| {
+                let result = slots.blank_on_failure(|slots| {
+                    let database = database(db)?;
+                    check_dim(database, dim)?;
+                    let queries = arg::input("queries", queries, arg::product("queries", query_count, dim)?)?;
                     let (ids, distances) = (&mut *slots.ids, slots.distances.as_deref_mut());
-                    let done = database.batch_search(
-                        &queries,
-                        dim,
-                        k,
-                        params,
-                        ids,
-                        distances,
-                        counts.as_deref_mut(),
-                    )?;
+                    let done = with_params(&arg::read(params)?, |params| {
+                        let counts = counts.as_deref_mut();
+                        database.batch_search(&queries, dim, k, params, ids, distances, counts)
+                    })?;
                     put_stats(stats, &done);
                     Ok(())
-                })
-            });
-            if let (Err(_), Some(counts)) = (&result, counts) {
-                counts.fill(0);
-            }
-            result
-        })
+                });
+                if let (Err(_), Some(counts)) = (&result, counts) {
+                    counts.fill(0);
+                }
+                result
+            },
+        )
     }
 }
 
 /// The caller's room for answers.
-struct Slots<'a> {
-    ids: &'a mut [u64],
-    distances: Option<&'a mut [f32]>,
+pub(super) struct Slots<'a> {
+    pub ids: &'a mut [u64],
+    pub distances: Option<&'a mut [f32]>,
 }
 
 impl Slots<'_> {
-    /// Room for `queries` x `k` answers, all of it blank.
+    /// Room for `queries` x `k` answers, all of it blank; `name` is what the caller calls `k`.
     ///
     /// # Safety
     /// `ids` is NULL or has this room, `distances` too.
-    unsafe fn new(ids: *mut u64, distances: *mut f32, queries: usize, k: usize) -> Result<Self> {
-        check_k(k)?;
+    pub(super) unsafe fn new(
+        name: &str,
+        ids: *mut u64,
+        distances: *mut f32,
+        queries: usize,
+        k: usize,
+    ) -> Result<Self> {
+        check_k(name, k)?;
         let room = arg::product("ids", queries, k)?;
         // SAFETY: the caller's promise.
         unsafe {
-            Ok(Slots {
-                distances: arg::optional_output("distances", distances, room, f32::INFINITY)?,
-                ids: arg::output("ids", ids, room, NO_ID)?,
-            })
+            let distances = arg::optional_output("distances", distances, room, f32::INFINITY);
+            let ids = arg::output("ids", ids, room, NO_ID);
+            Ok(Slots { ids: ids?, distances: distances? })
         }
     }
 
     /// Runs `search`, and blanks again what it has written if it fails.
-    fn blank_on_failure(&mut self, search: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+    pub(super) fn blank_on_failure(&mut self, search: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let result = search(self);
         if result.is_err() {
             self.ids.fill(NO_ID);
@@ -298,23 +309,34 @@ impl Slots<'_> {
 /// must be found before the room is written to.
 const K_MAX: usize = 1 << 32;
 
-fn check_k(k: usize) -> Result<()> {
+fn check_k(name: &str, k: usize) -> Result<()> {
     match k {
-        0 => Err(Error::invalid("k is 0; ask for 1 row or more")),
+        0 => Err(Error::invalid(format!("{name} is 0; ask for 1 row or more"))),
         1..=K_MAX => Ok(()),
         _ => Err(Error::invalid(format!(
-            "k is {k}, more rows than fit an answer; ask for fewer, or use a cursor"
+            "{name} is {k}, more rows than fit an answer; ask for fewer, or use a cursor"
         ))),
     }
 }
 
-/// Calls `search` with the parameters in Rust's terms, and with the place for stats.
+/// The place for stats, all zero, if they are wanted. Parameters that cannot be read name no place.
+///
+/// # Safety
+/// `params` is NULL or valid, and so is its `stats`, while the output lives.
+pub(super) unsafe fn stats_output(
+    params: *const vdb_search_params_t,
+) -> Result<Option<Output<vdb_search_stats_t>>> {
+    // SAFETY: the caller's promise.
+    unsafe { Output::optional("stats", arg::peek(params)?.stats) }
+}
+
+/// Calls `search` with the parameters in Rust's terms.
 ///
 /// # Safety
 /// The pointers in `params` are NULL or valid, until `search` has returned.
 pub(super) unsafe fn with_params<T>(
     params: &vdb_search_params_t,
-    search: impl FnOnce(&SearchParams<'_>, Option<Output<vdb_search_stats_t>>) -> Result<T>,
+    search: impl FnOnce(&SearchParams<'_>) -> Result<T>,
 ) -> Result<T> {
     let flag = |flag| params.flags & flag != 0;
     let known = VDB_SEARCH_EXACT | VDB_SEARCH_NO_CACHE | VDB_SEARCH_MAX_DISTANCE;
@@ -322,10 +344,6 @@ pub(super) unsafe fn with_params<T>(
     check_flags("vdb_search_params_t.reserved", params.reserved, 0)?;
     // SAFETY: the caller's promise, for all of these.
     unsafe {
-        let stats = match params.stats.is_null() {
-            true => None,
-            false => Some(Output::new("stats", params.stats)?),
-        };
         let filter = filter(params.filter)?;
         let params = SearchParams {
             recall: if params.recall == 0.0 { RECALL_DEFAULT } else { params.recall },
@@ -345,7 +363,7 @@ pub(super) unsafe fn with_params<T>(
             },
             cancel: token(params.cancel)?,
         };
-        search(&params, stats)
+        search(&params)
     }
 }
 

@@ -7,7 +7,7 @@ use super::arg;
 use super::build::vdb_type_t;
 use super::error::{vdb_error_t, vdb_status_t};
 use super::guard::{guard, quiet};
-use super::open::{check_dim, database, vdb_t};
+use super::open::{check_dim, database, has_dim, vdb_t};
 use crate::database::{self as engine, Database};
 use crate::types::{Error, Result};
 
@@ -16,7 +16,8 @@ use crate::types::{Error, Result};
 ///   ids        id_count of them, in any order
 ///   id_count   0 is legal
 ///   dim        the index's
-///   out        room for id_count x dim floats; rows that are not found are all zero
+///   out        room for id_count x dim floats; rows that are not found are all zero. Not touched if dim is
+///              not the index's
 ///   found      room for id_count bytes, which become 1 or 0. NULL: an id that is not there fails the call
 ///              with VDB_NOT_FOUND, and VDB_DETAIL_ROW is its place in ids
 ///
@@ -37,19 +38,26 @@ pub unsafe extern "C" fn vdb_get(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let mut found = arg::optional_output("found", found, id_count, 0)?;
-            let database = database(db)?;
-            check_dim(database, dim)?;
-            let out = arg::output("out", out, arg::product("out", id_count, dim)?, 0.0)?;
-            let ids = arg::input("ids", ids, id_count)?;
-            let result = database.get(&ids, out, found.as_deref_mut());
-            if result.is_err() {
-                out.fill(0.0);
-                found.into_iter().for_each(|found| found.fill(0));
-            }
-            result
-        })
+        guard(
+            error,
+            || {
+                let found = arg::optional_output("found", found, id_count, 0);
+                let room = if has_dim(db, dim) { arg::product("out", id_count, dim) } else { Ok(0) };
+                let out = room.and_then(|room| arg::output("out", out, room, 0.0));
+                Ok((out?, found?))
+            },
+            |(out, mut found)| {
+                let database = database(db)?;
+                check_dim(database, dim)?;
+                let ids = arg::input("ids", ids, id_count)?;
+                let result = database.get(&ids, out, found.as_deref_mut());
+                if result.is_err() {
+                    out.fill(0.0);
+                    found.into_iter().for_each(|found| found.fill(0));
+                }
+                result
+            },
+        )
     }
 }
 
@@ -72,17 +80,23 @@ pub unsafe extern "C" fn vdb_borrow(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            arg::put(r#type, 0);
-            if vector.is_null() {
-                return Err(arg::null("vector"));
-            }
-            arg::put(vector, std::ptr::null());
-            let (bytes, element) = database(db)?.borrow(id)?;
-            arg::put(vector, bytes.as_ptr().cast());
-            arg::put(r#type, element as vdb_type_t);
-            Ok(())
-        })
+        guard(
+            error,
+            || {
+                arg::put(r#type, 0);
+                if vector.is_null() {
+                    return Err(arg::null("vector"));
+                }
+                arg::put(vector, std::ptr::null());
+                Ok(())
+            },
+            |()| {
+                let (bytes, element) = database(db)?.borrow(id)?;
+                arg::put(vector, bytes.as_ptr().cast());
+                arg::put(r#type, element as vdb_type_t);
+                Ok(())
+            },
+        )
     }
 }
 
@@ -115,21 +129,25 @@ pub unsafe extern "C" fn vdb_encode(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            let code = arg::output("code", code, code_bytes, 0)?;
-            let database = database(db)?;
-            check_dim(database, dim)?;
-            check_code_bytes(database, code_bytes)?;
-            let vector = arg::input("vector", vector, dim)?;
-            database.encode(&vector, (node != VDB_NODE_NONE).then_some((segment, node)), code)
-        })
+        guard(
+            error,
+            || arg::output("code", code, code_bytes, 0),
+            |code| {
+                let database = database(db)?;
+                check_dim(database, dim)?;
+                check_code_bytes(database, code_bytes)?;
+                let vector = arg::input("vector", vector, dim)?;
+                database.encode(&vector, (node != VDB_NODE_NONE).then_some((segment, node)), code)
+            },
+        )
     }
 }
 
 /// Reads the code that a row has.
 ///
 ///   code, code_bytes  receives the code; vdb_info_t.code_bytes of room
-///   segment, leaf     NULL, or receive where the row is: the leaf's number is a node's for vdb_tree_node
+///   segment, leaf     NULL, or receive where the row is: the leaf's number is a node's for vdb_tree_node;
+///                     VDB_NODE_NONE on failure
 ///
 /// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once.
 #[no_mangle]
@@ -144,17 +162,22 @@ pub unsafe extern "C" fn vdb_code(
 ) -> vdb_status_t {
     // SAFETY: the caller's, by the rules of the header.
     unsafe {
-        guard(error, || {
-            arg::put(segment, 0);
-            arg::put(leaf, VDB_NODE_NONE);
-            let code = arg::output("code", code, code_bytes, 0)?;
-            let database = database(db)?;
-            check_code_bytes(database, code_bytes)?;
-            let (in_segment, in_leaf) = database.code(id, code)?;
-            arg::put(segment, in_segment);
-            arg::put(leaf, in_leaf);
-            Ok(())
-        })
+        guard(
+            error,
+            || {
+                arg::put(segment, 0);
+                arg::put(leaf, VDB_NODE_NONE);
+                arg::output("code", code, code_bytes, 0)
+            },
+            |code| {
+                let database = database(db)?;
+                check_code_bytes(database, code_bytes)?;
+                let (in_segment, in_leaf) = database.code(id, code)?;
+                arg::put(segment, in_segment);
+                arg::put(leaf, in_leaf);
+                Ok(())
+            },
+        )
     }
 }
 

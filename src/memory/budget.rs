@@ -176,6 +176,19 @@ impl Share {
         self.bytes
     }
 
+    /// Makes the share `bytes` large, or as large as there is room for.
+    ///
+    /// # Errors
+    /// None that could be: what is asked for is never more than is left.
+    pub fn resize_up_to(&mut self, bytes: u64) -> Result<()> {
+        if bytes <= self.bytes {
+            return self.resize(bytes);
+        }
+        let mut more = self.budget.reserve_up_to(self.what, 0, bytes - self.bytes)?;
+        self.bytes += std::mem::take(&mut more.bytes);
+        Ok(())
+    }
+
     /// Makes the share larger or smaller.
     ///
     /// # Errors
@@ -270,6 +283,11 @@ mod tests {
     fn a_share_that_cannot_grow_stays() {
         let budget = Budget::new(100);
         let mut share = budget.reserve("cache", 60).unwrap();
+        let other = budget.reserve("cursors", 10).unwrap();
+        share.resize_up_to(1000).unwrap();
+        assert_eq!((share.bytes(), budget.left_bytes()), (90, 0));
+        share.resize_up_to(60).unwrap();
+        drop(other);
         let error = share.resize(101).unwrap_err();
         assert_eq!((error.needed_bytes(), share.bytes(), budget.used_bytes()), (Some(101), 60, 60));
     }

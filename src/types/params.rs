@@ -44,7 +44,7 @@ pub enum Filter<'a> {
 /// How to search. [`Default`] is what the C API's NULL means.
 #[derive(Clone, Copy, Debug)]
 pub struct SearchParams<'a> {
-    /// Wanted recall@10, in (0, 1]. Ignored if `probes` is not 0.
+    /// Wanted recall@10, in (0, 1], else the call is refused. Not asked if `probes` is not 0.
     pub recall: f32,
     /// Leaves to visit a segment; 0: from `recall`, by the table measured at build.
     pub probes: u32,

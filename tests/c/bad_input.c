@@ -255,7 +255,7 @@ NEWER(vdb_estimate_t);
  * as zero, and nothing behind it is written. call fills *out. */
 #define OUTPUT_STRUCT(type, call)                                                              \
     do {                                                                                       \
-        static const size_t wrong[] = {0, 1, 8, sizeof(type) - 8, sizeof(type) + 1, 4104, 1000000, SIZE_MAX}; \
+        static const size_t wrong[] = {0, 1, 8, sizeof(type) - 8, sizeof(type) - 1, 65537, 1000000, SIZE_MAX}; \
         struct newer_##type larger;                                                            \
         type *out = NULL;                                                                      \
         FAILS(VDB_INVALID_ARGUMENT, call);                                                     \

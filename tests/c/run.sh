@@ -97,7 +97,7 @@ run() { # name, arguments
     shift
     VDB_TEST_SMALL_DISK=$small timeout 300 "$out/$name" "$@" || fail "$name" "status $?"
 }
-for name in layout api bad_input exact threads fork stack; do
+for name in layout api bad_input rules exact threads fork stack; do
     if build "$name" -L"$lib" -lvdb -Wl,-rpath,"$lib"; then run "$name"; else fail "$name" "does not compile"; fi
 done
 if build dlopen -ldl; then run dlopen "$lib/libvdb.so"; else fail dlopen "does not compile"; fi

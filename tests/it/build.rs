@@ -528,10 +528,41 @@ fn estimates_of_any_size_are_numbers_or_refusals() {
             for segment_rows in [0, 1, 1 << 20, u64::MAX] {
                 let params = BuildParams { segment_rows, ..params() };
                 match database::estimate(rows, dim, ElementType::F32, &params) {
-                    Ok(told) => assert!(told.index_disk_bytes <= told.build_disk_bytes),
+                    Ok(told) => assert!(told.index_disk_bytes <= told.build_disk_bytes && rows < u64::MAX),
                     Err(error) => assert_eq!(error.status(), Status::InvalidArgument, "{error}"),
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn an_index_opens_with_the_memory_that_was_estimated() {
+    let sizes = [(1, 2), (20, 2), (20, 100), (20, 1024), (300, 2), (300, 100), (300, 1024), (20_000, 2)];
+    for (count, dim) in sizes.into_iter().chain([(20_000, 100), (4_000, 1024)]) {
+        let values = rows(count, dim, 3);
+        for (flat, leaf_rows, metric) in [
+            (true, 0, Metric::L2),
+            (false, 0, Metric::Cosine),
+            (false, 7, Metric::L2),
+            (false, 48, Metric::L2),
+        ] {
+            let dir = folder();
+            let params = BuildParams { flat, leaf_rows, metric, ..params() };
+            build(dir.path(), &values, dim, &params).unwrap();
+            let told = database::estimate(count as u64, dim, ElementType::F32, &params).unwrap();
+            let open = |memory_limit_bytes| {
+                let options = OpenOptions { memory_limit_bytes, threads: 1, ..OpenOptions::default() };
+                Database::open(dir.path(), &options)
+            };
+            let needed = open(1).map(|_| ()).unwrap_err().needed_bytes().unwrap();
+            let told = told.open_memory_bytes;
+            assert!((needed..=2 * needed).contains(&told), "{count} x {dim}: {told} told, {needed} needed");
+            let db = open(told).unwrap();
+            let (mut ids, query) = ([0; 10], &values[..dim]);
+            db.search(query, 10, &SearchParams::default(), &mut ids, None).unwrap();
+            db.cursor(query, &SearchParams::default()).unwrap().next(10, &mut ids, None, None).unwrap();
+            assert!(db.memory().total_bytes <= told);
         }
     }
 }
