@@ -77,7 +77,8 @@ pub(in crate::kernels) fn store_f32(lanes: &mut [f32; 8], value: Eight) {
 #[inline(always)]
 pub(in crate::kernels) fn load_f16(lanes: &[u16; 8]) -> Eight {
     let (low, high): (float32x4_t, float32x4_t);
-    // SAFETY: the reference is to 16 readable bytes; FCVTL is part of AArch64 and touches its operands only.
+    // SAFETY: the reference is to 16 readable bytes; FCVTL is part of AArch64 and writes its operands,
+    // and exception flags of FPSR, which are not promised to be kept.
     unsafe {
         let halves = vld1q_u16(lanes.as_ptr());
         asm!(
@@ -86,7 +87,7 @@ pub(in crate::kernels) fn load_f16(lanes: &[u16; 8]) -> Eight {
             low = out(vreg) low,
             high = lateout(vreg) high,
             halves = in(vreg) halves,
-            options(pure, nomem, nostack, preserves_flags)
+            options(pure, nomem, nostack)
         );
     }
     Eight(low, high)
@@ -96,7 +97,8 @@ pub(in crate::kernels) fn load_f16(lanes: &[u16; 8]) -> Eight {
 #[inline(always)]
 pub(in crate::kernels) fn store_f16(lanes: &mut [u16; 8], value: Eight) {
     let halves: uint16x8_t;
-    // SAFETY: the reference is to 16 writable bytes; FCVTN is part of AArch64 and touches its operands only.
+    // SAFETY: the reference is to 16 writable bytes; FCVTN is part of AArch64 and writes its operands,
+    // and exception flags of FPSR, which are not promised to be kept.
     unsafe {
         asm!(
             "fcvtn {halves:v}.4h, {low:v}.4s",
@@ -104,7 +106,7 @@ pub(in crate::kernels) fn store_f16(lanes: &mut [u16; 8], value: Eight) {
             halves = out(vreg) halves,
             low = in(vreg) value.0,
             high = in(vreg) value.1,
-            options(pure, nomem, nostack, preserves_flags)
+            options(pure, nomem, nostack)
         );
         vst1q_u16(lanes.as_mut_ptr(), halves);
     }
@@ -149,7 +151,7 @@ pub(in crate::kernels) fn udot(mut sum: uint32x4_t, a: uint8x16_t, b: uint8x16_t
             sum = inout(vreg) sum,
             a = in(vreg) a,
             b = in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags)
+            options(pure, nomem, nostack)
         );
     }
     sum
@@ -166,7 +168,7 @@ pub(in crate::kernels) fn sdot(mut sum: int32x4_t, a: int8x16_t, b: int8x16_t) -
             sum = inout(vreg) sum,
             a = in(vreg) a,
             b = in(vreg) b,
-            options(pure, nomem, nostack, preserves_flags)
+            options(pure, nomem, nostack)
         );
     }
     sum
