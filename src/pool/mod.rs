@@ -203,6 +203,7 @@ impl Pool {
     }
 
     /// The threads, made by the first call; `None` if the system refuses them.
+    #[allow(clippy::disallowed_methods, reason = "this is what others call instead")]
     fn workers(&self) -> Option<&Workers> {
         let spawn = |thread: rayon::ThreadBuilder| {
             let name = format!("vdb-{}", thread.index());
