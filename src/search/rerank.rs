@@ -9,6 +9,7 @@
 use crate::index::filter;
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
+use crate::pool::cancel::Stop;
 use crate::search::candidates::Candidate;
 use crate::search::snapshot::{Segment, Snapshot};
 use crate::stats::SearchStats;
@@ -20,6 +21,9 @@ use crate::types::{ElementType, Metric, Result};
 
 /// Rows whose cache lines are asked for ahead of their turn.
 const PREFETCH_AHEAD: usize = 2;
+/// Rows between two looks at deadline and cancel token: of a mapped file, and where each row may be a read.
+const MAPPED_ROWS_A_LOOK: usize = 64;
+const READ_ROWS_A_LOOK: usize = 8;
 
 /// One query, ready for exact distances.
 pub struct Exact<'a> {
@@ -77,13 +81,14 @@ pub struct Reader<'a> {
 /// Exact distances of `candidates`, which are in the order of their bounds, into `top`; at most `rows_max` of them.
 ///
 /// # Errors
-/// `VDB_IO` and `VDB_CORRUPT` on the read path.
+/// `VDB_TIMEOUT`, `VDB_CANCELLED`; `VDB_IO` and `VDB_CORRUPT` on the read path.
 pub fn by_bound(
     snapshot: &Snapshot,
     candidates: &[Candidate],
     exact: &Exact<'_>,
     farthest: f32,
     rows_max: u64,
+    stop: &Stop<'_>,
     top: &mut TopK<u64>,
     reader: &mut Reader<'_>,
 ) -> Result<()> {
@@ -102,6 +107,10 @@ pub fn by_bound(
             prefetch(exact.kernels, snapshot, ahead);
         }
         let segment = &snapshot.segments[candidate.segment as usize];
+        let mapped = segment.vectors.mapped().is_some();
+        if nth.is_multiple_of(if mapped { MAPPED_ROWS_A_LOOK } else { READ_ROWS_A_LOOK }) {
+            stop.check()?;
+        }
         let row = segment.vectors.row(candidate.position, reader.cache, reader.row, &mut cost)?;
         let distance = exact.distance(row.bytes());
         reranked += 1;

@@ -308,7 +308,8 @@ fn finish(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> R
             let QueryScratch { candidates, top, .. } = state;
             let rows_max = plan.rerank_max.max(plan.k as u64);
             let sorted = candidates.sorted();
-            rerank::by_bound(snapshot, sorted, &exact, plan.farthest, rows_max, top, &mut reader)?;
+            let farthest = plan.farthest;
+            rerank::by_bound(snapshot, sorted, &exact, farthest, rows_max, &plan.stop, top, &mut reader)?;
         }
         plan.stop.check()?;
     }
