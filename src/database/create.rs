@@ -78,6 +78,7 @@ fn build_planned(
         return Err(Error::new(Status::Busy, what));
     };
     let before = Before::load(&**vfs, params.replace)?;
+    before.make_durable(&**vfs)?;
     sweep(&**vfs, &|number| before.keeps(number), job)?;
     let mut report =
         BuildReport { rows: source.rows(), peak_bytes: plan.memory_bytes, ..BuildReport::default() };
@@ -90,7 +91,7 @@ fn build_planned(
         }
         Err(error) => {
             // The commit may have failed after its rename. Then the new manifest stands, and the old one may
-            // come back with a loss of power: the segments of both stay.
+            // come back with a loss of power: the segments of both stay, and nothing is synced once more.
             let now = Before::load(&**vfs, true).unwrap_or(Before::Damaged);
             let _ = sweep(&**vfs, &|number| before.keeps(number) || now.keeps(number), job);
             Err(error)
@@ -121,6 +122,15 @@ impl Before {
                 Ok(Before::Damaged)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the manifest anew: the sync of its directory may have failed when it was committed, and another sync of
+    /// the same says nothing. Until it is durable, the one before it may come back and want its segments.
+    fn make_durable(&self, vfs: &dyn Vfs) -> Result<()> {
+        match self {
+            Before::Index(manifest) => manifest.commit(vfs),
+            Before::Nothing | Before::Damaged => Ok(()),
         }
     }
 

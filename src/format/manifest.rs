@@ -227,16 +227,14 @@ impl Manifest {
 }
 
 /// Removes temporary files, and the segments that are not `kept`: what a crash left behind, or what a new
-/// manifest replaced. Only for the holder of the writer's lock, by the manifest that was loaded or committed.
+/// manifest replaced. Only for the holder of the writer's lock. What is not `kept` may be named neither by the
+/// manifest nor by one that a loss of power could bring back: the caller has just committed, or keeps both.
 /// Returns what was removed; what cannot be is left for the next time.
 ///
 /// # Errors
 /// `Io`. Nothing is lost then.
 pub fn remove_strays(vfs: &dyn Vfs, kept: &dyn Fn(u64) -> bool) -> Result<Vec<FileName>> {
     let failed = |error: io::Error| Error::io(format!("{}: cannot clean up", vfs.display()), &error);
-    // The rename that made the manifest current may not be durable: a crash can come between it and the
-    // sync. Removing the old segments first could leave the old manifest without them.
-    vfs.sync_dir().map_err(failed)?;
     let mut strays = vfs.list().map_err(failed)?.ours;
     strays.retain(|name| match name {
         FileName::ManifestTmp | FileName::Spill(_) => true,

@@ -145,7 +145,8 @@ fn session(vfs: &PowerVfs, durable: &mut u64, random: &mut Random) -> std::resul
         return Err(format!("generation {} after {durable} was acknowledged", old.generation));
     }
     // Errors from here on come from the loss of power: what must hold is looked at by the next session.
-    if remove_strays(&*disk, &|number| old.names(number)).is_err() {
+    // The manifest may have been renamed by a process that ended before its last sync.
+    if disk.sync_dir().is_err() || remove_strays(&*disk, &|number| old.names(number)).is_err() {
         return Ok(());
     }
     *durable = old.generation;
