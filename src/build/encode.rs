@@ -112,7 +112,7 @@ pub fn encode(
         loader: Loader::new(work.kernels, source, work.metric),
         floats: AlignedBytes::empty(),
     };
-    let mut workspaces: Vec<Workspace<'_>> = (0..work.pool.threads()).map(workspace).collect();
+    let mut workspaces: Vec<Workspace<'_>> = (0..work.threads).map(workspace).collect();
     // Two pieces a thread keep all busy while the outputs of a wave stay bounded.
     let parts: Vec<Mutex<Part>> = (0..2 * workspaces.len()).map(|_| Mutex::default()).collect();
     for wave in pieces.chunks(parts.len()) {

@@ -37,6 +37,8 @@ pub struct Work<'a> {
     pub seed: u64,
     /// Threads.
     pub pool: &'a Pool,
+    /// How many of them may hold rows at once: the plan's, which keeps the memory limit.
+    pub threads: usize,
     /// When to give up.
     pub stop: Stop<'a>,
     /// Told `(phase, done, total)`; `false` cancels.
@@ -61,7 +63,7 @@ impl Work<'_> {
         self.stop.check()
     }
 
-    /// Loads, checks and converts the rows from `first` on that fill `out`, on all threads.
+    /// Loads, checks and converts the rows from `first` on that fill `out`, on all its threads.
     ///
     /// # Errors
     /// What the source gives, and a bad row: the first one.
@@ -75,21 +77,21 @@ impl Work<'_> {
         let dim = source.dim();
         let chunks: Vec<Mutex<&mut [f32]>> =
             out[..count * dim].chunks_mut(CHUNK_ROWS * dim).map(Mutex::new).collect();
-        self.pool.try_for_each(chunks.len(), self.pool.threads(), |nth| {
+        self.pool.try_for_each(chunks.len(), self.threads, |nth| {
             let mut chunk = chunks[nth].lock().unwrap_or_else(PoisonError::into_inner);
             let mut loader = Loader::new(self.kernels, source, self.metric);
             loader.range(first + (nth * CHUNK_ROWS) as u64, &mut chunk)
         })
     }
 
-    /// Loads the rows of these numbers into `out`, on all threads.
+    /// Loads the rows of these numbers into `out`, on all its threads.
     ///
     /// # Errors
     /// As [`load_block`](Self::load_block).
     pub fn gather_block(&self, source: &dyn Rows, numbers: &[u64], out: &mut [f32]) -> Result<()> {
         let dim = source.dim();
         let chunks: Vec<Mutex<&mut [f32]>> = out.chunks_mut(CHUNK_ROWS * dim).map(Mutex::new).collect();
-        self.pool.try_for_each(chunks.len(), self.pool.threads(), |nth| {
+        self.pool.try_for_each(chunks.len(), self.threads, |nth| {
             let mut chunk = chunks[nth].lock().unwrap_or_else(PoisonError::into_inner);
             let numbers = &numbers[nth * CHUNK_ROWS..][..chunk.len() / dim];
             Loader::new(self.kernels, source, self.metric).gather(numbers, &mut chunk)

@@ -111,7 +111,7 @@ fn exact_truth(
     truth: &Truth,
     positions: &[u32],
 ) -> Result<Vec<Target>> {
-    work.pool.map_ordered(truth.rows().len(), work.pool.threads(), |nth| {
+    work.pool.map_ordered(truth.rows().len(), work.threads, |nth| {
         let exact = Exact::new(work.kernels, snapshot.metric, snapshot.element, truth.vector(nth));
         let mut row = AlignedBytes::zeroed(segment.vectors.row_bytes())?;
         let mut cost = ReadCost::default();
@@ -132,7 +132,7 @@ fn overshoots(work: &Work<'_>, segment: &Segment, truth: &Truth, targets: &[Targ
     let index = &segment.index;
     let quantiser = &index.quantiser;
     let shape = quantiser.shape;
-    let per_row = work.pool.map_ordered(targets.len(), work.pool.threads(), |nth| {
+    let per_row = work.pool.map_ordered(targets.len(), work.threads, |nth| {
         let mut prepared = PreparedQuery::default();
         let query = truth.vector(nth);
         let (rotation, mean) = (&quantiser.rotation, quantiser.mean());
@@ -185,9 +185,9 @@ fn measure(
 ) -> Result<()> {
     let segment =
         snapshot.segments.first().ok_or_else(|| Error::new(Status::Internal, "tune: no segment"))?;
-    let scratches = ScratchPool::new(work.pool.threads(), u64::MAX);
+    let scratches = ScratchPool::new(work.threads, u64::MAX);
     let open: Vec<usize> = (0..targets.len()).filter(|nth| shares[*nth] < 1.0).collect();
-    let found = work.pool.map_ordered(open.len(), work.pool.threads(), |nth| {
+    let found = work.pool.map_ordered(open.len(), work.threads, |nth| {
         let target = &targets[open[nth]];
         let own = [segment.index.ids.id(target.own)];
         let filter = Filter::Ids { ids: &own, exclude: true };

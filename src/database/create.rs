@@ -319,8 +319,15 @@ fn build_segments(
         let rows = plan.segment_rows.min(source.rows() - first);
         let range = RowRange { source, first, rows };
         let layout = BuildLayout::new(rows, source.dim(), source.element_type(), params)?;
-        let work =
-            Work { kernels: Kernels::detect(), metric: params.metric, seed, pool, stop, report: &tell };
+        let work = Work {
+            kernels: Kernels::detect(),
+            metric: params.metric,
+            seed,
+            pool,
+            threads: plan.threads,
+            stop,
+            report: &tell,
+        };
         let number = manifest.next_number;
         let header = SegmentHeader {
             uuid: manifest.uuid,
