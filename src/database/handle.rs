@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::build::rows::{has_direction, ELEMENT_MAX};
 use crate::database::answers::{AnswerCache, AnswerKey};
 use crate::database::open::Caches;
-use crate::database::options::LogFn;
+use crate::database::options::{LogFn, LogLevel};
 use crate::index::filter;
 use crate::kernels::Kernels;
 use crate::memory::budget::Share;
@@ -55,6 +55,8 @@ pub(super) struct Inner {
     /// What the segments take of the budget, given back when the handle goes.
     pub _shares: Vec<Share>,
     pub log: Option<LogFn>,
+    /// Lines less important than this are not made.
+    pub log_level: LogLevel,
     pub mapped: bool,
     pub disk_bytes: u64,
     pub open_ns: u64,
@@ -129,6 +131,7 @@ impl Database {
         ids: &mut [u64],
         distances: Option<&mut [f32]>,
     ) -> Result<SearchOutcome> {
+        let stop = stop(params);
         self.check(k, params)?;
         self.check_query(query, 0)?;
         check_room(k, 1, ids, distances.as_deref())?;
@@ -141,7 +144,7 @@ impl Database {
         let mut scratch = self.inner.scratches.take();
         scratch.stats = self.new_stats();
         let threads = if params.threads == 0 { self.inner.pool.threads() } else { params.threads as usize };
-        self.run(&[query], k, params, threads, &mut scratch)?;
+        self.run_until(&[query], k, params, threads, &stop, &mut scratch)?;
         let count = out.take(&scratch.queries[0].top);
         if let Some(key) = key {
             let answer = scratch.queries[0].top.as_slice().iter().map(|hit| (hit.key, hit.distance));
@@ -195,6 +198,7 @@ impl Database {
         mut distances: Option<&mut [f32]>,
         counts: Option<&mut [usize]>,
     ) -> Result<SearchStats> {
+        let stop = stop(params);
         self.check(k, params)?;
         if dim != self.dim() || !queries.len().is_multiple_of(dim) {
             return Err(self.wrong_dim(dim));
@@ -221,14 +225,20 @@ impl Database {
         let total = Mutex::new(self.new_stats());
         self.inner.pool.try_for_each(jobs.len(), threads, |nth| {
             let mut job = jobs[nth].lock().unwrap_or_else(PoisonError::into_inner);
-            let stats = self.run_tile(&mut job, k, params)?;
+            let stats = self.run_tile(&mut job, k, params, &stop)?;
             total.lock().unwrap_or_else(PoisonError::into_inner).add(&stats);
             Ok(())
         })?;
         Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn run_tile(&self, job: &mut TileJob<'_>, k: usize, params: &SearchParams<'_>) -> Result<SearchStats> {
+    pub(super) fn run_tile(
+        &self,
+        job: &mut TileJob<'_>,
+        k: usize,
+        params: &SearchParams<'_>,
+        stop: &Stop<'_>,
+    ) -> Result<SearchStats> {
         let dim = self.dim();
         let key = self.answer_key(k, params);
         let mut scratch = self.inner.scratches.take();
@@ -251,11 +261,11 @@ impl Database {
         }
         if params.exact {
             for (query, place) in open.iter().zip(&places) {
-                self.run(&[query], k, params, 1, &mut scratch)?;
+                self.run_until(&[query], k, params, 1, stop, &mut scratch)?;
                 self.finish_query(job, *place, k, key.as_ref(), query, &scratch, 0);
             }
         } else if !open.is_empty() {
-            self.run(&open, k, params, 1, &mut scratch)?;
+            self.run_until(&open, k, params, 1, stop, &mut scratch)?;
             for (nth, (query, place)) in open.iter().zip(&places).enumerate() {
                 self.finish_query(job, *place, k, key.as_ref(), query, &scratch, nth);
             }
@@ -292,16 +302,22 @@ impl Database {
         threads: usize,
         scratch: &mut Scratch,
     ) -> Result<()> {
-        let inner = &*self.inner;
-        let mut stop = Stop::NEVER;
-        if params.timeout_ns > 0 {
-            stop = stop.with_timeout(Duration::from_nanos(params.timeout_ns));
-        }
-        if let Some(token) = params.cancel {
-            stop = stop.with_token(token);
-        }
+        self.run_until(queries, k, params, threads, &stop(params), scratch)
+    }
+
+    /// As [`run`](Self::run), as a part of a call that gives up by `stop`.
+    fn run_until(
+        &self,
+        queries: &[&[f32]],
+        k: usize,
+        params: &SearchParams<'_>,
+        threads: usize,
+        stop: &Stop<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         stop.check()?;
-        let plan = Plan::new(&inner.snapshot, k, params, stop);
+        let inner = &*self.inner;
+        let plan = Plan::new(&inner.snapshot, k, params, *stop);
         let context = Context {
             kernels: inner.kernels,
             snapshot: &inner.snapshot,
@@ -368,6 +384,18 @@ impl Database {
     }
 }
 
+/// When a call must give up: made once, at its start.
+fn stop<'a>(params: &SearchParams<'a>) -> Stop<'a> {
+    let mut stop = Stop::NEVER;
+    if params.timeout_ns > 0 {
+        stop = stop.with_timeout(Duration::from_nanos(params.timeout_ns));
+    }
+    match params.cancel {
+        Some(token) => stop.with_token(token),
+        None => stop,
+    }
+}
+
 impl Failures {
     fn count(&self, error: &Error) {
         self.errors.fetch_add(1, Relaxed);
@@ -380,11 +408,11 @@ impl Failures {
 }
 
 /// The queries and outputs of one tile.
-struct TileJob<'a> {
-    queries: &'a [f32],
-    ids: &'a mut [u64],
-    distances: Option<&'a mut [f32]>,
-    counts: &'a mut [usize],
+pub(super) struct TileJob<'a> {
+    pub queries: &'a [f32],
+    pub ids: &'a mut [u64],
+    pub distances: Option<&'a mut [f32]>,
+    pub counts: &'a mut [usize],
 }
 
 impl TileJob<'_> {

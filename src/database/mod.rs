@@ -34,3 +34,6 @@ pub use crate::stats::SearchStats;
 pub fn kernels_name() -> &'static str {
     crate::kernels::Kernels::detect().name
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,6 +113,7 @@ impl Database {
             budget,
             _shares: shares,
             log: options.log.clone(),
+            log_level: options.log_level.unwrap_or(LogLevel::Warn),
             mapped,
             disk_bytes: manifest.segments.iter().map(|entry| entry.file_bytes).sum(),
             open_ns: started.elapsed().as_nanos() as u64,
@@ -126,7 +127,7 @@ impl Database {
 
     /// Gives a line of log to the caller, if one is wanted.
     pub(super) fn log(&self, level: LogLevel, line: impl FnOnce() -> String) {
-        if let Some(log) = &self.inner.log {
+        if let Some(log) = self.inner.log.as_ref().filter(|_| level <= self.inner.log_level) {
             log(level, &line());
         }
     }
@@ -245,8 +246,11 @@ fn load_segment(
     let rows_u32 = u32::try_from(rows).map_err(|_| Error::corrupt("more rows than a segment may have"))?;
     let ids =
         Ids::new(rows_u32, id_width, read(SectionKind::IDS, "ids")?, read(SectionKind::ID_ORDER, "ids")?)?;
-    let efforts = read(SectionKind::RECALL_TABLE, "tree")?;
-    let recall_table = RecallTable::new(efforts.as_slice().to_vec())?;
+    let recall_table = match file.section(SectionKind::RECALL_TABLE).filter(SectionInfo::is_known) {
+        Some(_) => RecallTable::new(read(SectionKind::RECALL_TABLE, "tree")?.as_slice().to_vec())?,
+        // A file may do without; then every leaf is visited, unless the caller says how many.
+        None => RecallTable::default(),
+    };
     let section = require(file, SectionKind::VECTORS)?;
     let expected = rows.checked_mul(row_stride(dim * manifest.element_type.bytes()) as u64);
     if expected != Some(section.bytes) {

@@ -48,7 +48,7 @@ pub struct OpenOptions {
     pub check: bool,
     /// Silence if absent.
     pub log: Option<LogFn>,
-    /// Lines less important than this are not made.
+    /// Lines less important than this are not made; `None`: than a warning.
     pub log_level: Option<LogLevel>,
 }
 

@@ -1,0 +1,252 @@
+//! What no caller can time or see from outside: threads of a build, one deadline a batch, lines of log, syncs.
+
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use super::handle::TileJob;
+use super::*;
+use crate::format::{Manifest, SectionKind, SectionSpec, SegmentFile, SegmentWriter};
+use crate::input::{ArrayRows, Rows};
+use crate::memory::AlignedBytes;
+use crate::pool::cancel::Stop;
+use crate::search::candidates::Candidate;
+use crate::search::rerank::{by_bound, Exact, Reader};
+use crate::stats::SearchStats;
+use crate::topk::heap::TopK;
+use crate::types::params::{BuildParams, SearchParams};
+use crate::types::rng::SplitMix64;
+use crate::types::{ElementType, Result, Status};
+use crate::vfs::faulty::{Call, Fault, FaultVfs, Plan};
+use crate::vfs::{MemVfs, Vfs};
+
+const DIM: usize = 8;
+const ROWS: usize = 3_000;
+
+fn floats(seed: u64) -> Vec<f32> {
+    let mut random = SplitMix64::new(seed);
+    (0..ROWS * DIM).map(|_| random.below(2_001) as f32 * 0.001 - 1.0).collect()
+}
+
+fn params() -> BuildParams {
+    BuildParams { leaf_rows: 16, threads: 1, ..BuildParams::default() }
+}
+
+fn build_into(vfs: &Arc<dyn Vfs>, replace: bool) -> Result<()> {
+    let floats = floats(1);
+    let source = ArrayRows::of_floats(&floats, DIM).unwrap();
+    create::build_vfs(vfs, &source, None, &BuildParams { replace, ..params() }, &Job::default()).map(|_| ())
+}
+
+fn open(vfs: &Arc<dyn Vfs>, options: OpenOptions) -> Database {
+    Database::open_vfs(vfs, &OpenOptions { threads: 1, ..options }, Instant::now()).unwrap()
+}
+
+fn index() -> (Arc<dyn Vfs>, Database) {
+    let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    build_into(&vfs, false).unwrap();
+    let database = open(&vfs, OpenOptions::default());
+    (vfs, database)
+}
+
+/// Counts how many threads read at the same time.
+struct Crowd<'a> {
+    rows: ArrayRows<'a>,
+    inside: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Crowd<'_> {
+    fn through<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.most.fetch_max(self.inside.fetch_add(1, SeqCst) + 1, SeqCst);
+        // Lets the others come in.
+        std::thread::sleep(Duration::from_micros(200));
+        let value = work();
+        self.inside.fetch_sub(1, SeqCst);
+        value
+    }
+}
+
+impl Rows for Crowd<'_> {
+    fn rows(&self) -> u64 {
+        self.rows.rows()
+    }
+
+    fn dim(&self) -> usize {
+        self.rows.dim()
+    }
+
+    fn element_type(&self) -> ElementType {
+        self.rows.element_type()
+    }
+
+    fn read(&self, first: u64, count: usize, out: &mut [u8]) -> Result<()> {
+        self.through(|| self.rows.read(first, count, out))
+    }
+
+    fn gather(&self, rows: &[u64], out: &mut [u8]) -> Result<()> {
+        self.through(|| self.rows.gather(rows, out))
+    }
+
+    fn describe(&self) -> String {
+        self.rows.describe()
+    }
+}
+
+#[test]
+fn a_build_uses_no_more_of_a_lent_pool_than_its_memory_limit_allows() {
+    let floats = floats(1);
+    let pool = crate::pool::Pool::new(16);
+    let told = |threads| {
+        let params = BuildParams { threads, ..params() };
+        create::estimate(ROWS as u64, DIM, ElementType::F32, &params).unwrap().build_memory_best_bytes
+    };
+    for (limit, fits) in [(told(1), 1), (told(2), 2), (told(16), 16)] {
+        let rows = ArrayRows::of_floats(&floats, DIM).unwrap();
+        let source = Crowd { rows, inside: AtomicUsize::new(0), most: AtomicUsize::new(0) };
+        let params = BuildParams { memory_limit_bytes: limit, ..params() };
+        let job = Job { pool: Some(&pool), ..Job::default() };
+        let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+        let report = create::build_vfs(&vfs, &source, None, &params, &job).unwrap();
+        let most = source.most.into_inner();
+        assert!(most <= fits, "{most} threads held rows where {fits} fit");
+        assert!(report.peak_bytes <= limit);
+    }
+}
+
+#[test]
+fn all_tiles_of_a_batch_stop_by_the_deadline_of_the_call() {
+    let (_, database) = index();
+    let queries = floats(2);
+    let passed = Stop::NEVER.with_timeout(Duration::ZERO);
+    for exact in [false, true] {
+        // A time limit of a tile's own would last an hour.
+        let params = SearchParams { exact, timeout_ns: 3_600_000_000_000, ..SearchParams::default() };
+        for queries in queries.chunks(5 * DIM).take(3) {
+            let (mut ids, mut counts) = ([0; 15], [0; 5]);
+            let mut job = TileJob { queries, ids: &mut ids, distances: None, counts: &mut counts };
+            let error = database.run_tile(&mut job, 3, &params, &passed).unwrap_err();
+            assert_eq!(error.status(), Status::Timeout);
+        }
+        let (mut ids, params) = (vec![0; 300], SearchParams { timeout_ns: 1, ..params });
+        let late = database.batch_search(&queries[..100 * DIM], DIM, 3, &params, &mut ids, None, None);
+        assert_eq!(late.unwrap_err().status(), Status::Timeout);
+    }
+}
+
+#[test]
+fn lines_below_the_level_are_not_made() {
+    let (vfs, _) = index();
+    for (level, lines) in [
+        (None, 0),
+        (Some(LogLevel::Error), 0),
+        (Some(LogLevel::Warn), 0),
+        (Some(LogLevel::Info), 1),
+        (Some(LogLevel::Debug), 1),
+    ] {
+        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log: LogFn = {
+            let heard = Arc::clone(&heard);
+            Arc::new(move |_, line: &str| heard.lock().unwrap().push(line.into()))
+        };
+        open(&vfs, OpenOptions { log: Some(log), log_level: level, ..OpenOptions::default() });
+        assert_eq!(heard.lock().unwrap().len(), lines, "{level:?}");
+    }
+}
+
+/// Copies the index of `vfs`, its recall table left out or of a later version.
+fn without_recall_table(vfs: &Arc<dyn Vfs>, later: bool) -> Arc<dyn Vfs> {
+    let manifest = Manifest::load(&**vfs).unwrap();
+    let file = SegmentFile::open(&**vfs, &manifest, &manifest.segments[0]).unwrap();
+    let copy: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    let mut writer = SegmentWriter::create(&copy, *file.header()).unwrap();
+    for section in file.sections() {
+        let spec = match section.stride {
+            0 => SectionSpec::opaque(section.kind, section.bytes),
+            stride => SectionSpec::array(section.kind, section.count, stride),
+        };
+        let mut spec = spec.unwrap();
+        if section.kind == SectionKind::RECALL_TABLE {
+            if !later {
+                continue;
+            }
+            spec.version += 1;
+        }
+        let slot = writer.reserve(spec).unwrap();
+        writer.append(slot, &file.read(section.kind, u64::MAX).unwrap()).unwrap();
+    }
+    let entry = writer.finish().unwrap();
+    Manifest { segments: vec![entry], ..manifest }.commit(&*copy).unwrap();
+    copy
+}
+
+#[test]
+fn without_a_recall_table_that_we_know_every_leaf_is_visited() {
+    let (vfs, whole) = index();
+    let query = &floats(3)[..DIM];
+    let mut exact = [0; 10];
+    let params = SearchParams { exact: true, ..SearchParams::default() };
+    whole.search(query, 10, &params, &mut exact, None).unwrap();
+    for later in [false, true] {
+        let database = open(&without_recall_table(&vfs, later), OpenOptions::default());
+        let (mut ids, params) = ([0; 10], SearchParams { recall: 0.5, ..SearchParams::default() });
+        let stats = database.search(query, 10, &params, &mut ids, None).unwrap().stats;
+        assert_eq!(stats.probes, database.inner.snapshot.segments[0].index.tree.leaf_count());
+        let common = ids.iter().filter(|id| exact.contains(id)).count();
+        assert!(common >= 8, "{common} of 10, later: {later}");
+        let params = SearchParams { probes: 2, ..SearchParams::default() };
+        assert_eq!(database.search(query, 10, &params, &mut ids, None).unwrap().count, 10);
+    }
+}
+
+#[test]
+fn reranking_looks_at_the_token_every_few_rows() {
+    let (_, database) = index();
+    let snapshot = &database.inner.snapshot;
+    let query = &floats(4)[..DIM];
+    let exact = Exact::new(database.inner.kernels, snapshot.metric, snapshot.element, query);
+    let candidates: Vec<Candidate> =
+        (0..100).map(|position| Candidate { bound: f32::NEG_INFINITY, segment: 0, position }).collect();
+    let rerank = |stop: &Stop<'_>| {
+        let (mut row, mut stats, mut top) = (AlignedBytes::empty(), SearchStats::default(), TopK::default());
+        top.reset(100);
+        let mut reader = Reader { cache: None, row: &mut row, stats: &mut stats };
+        by_bound(snapshot, &candidates, &exact, f32::INFINITY, u64::MAX, stop, &mut top, &mut reader)?;
+        Ok::<_, crate::types::Error>(top.len())
+    };
+    let looks = AtomicUsize::new(0);
+    let count = || looks.fetch_add(1, SeqCst) == usize::MAX;
+    assert_eq!(rerank(&Stop::NEVER.with_callback(&count)).unwrap(), 100);
+    // Rows in memory are not mapped: each may be a read.
+    assert_eq!(looks.into_inner(), 100usize.div_ceil(8));
+    let token = AtomicI32::new(1);
+    assert_eq!(rerank(&Stop::NEVER.with_token(&token)).unwrap_err().status(), Status::Cancelled);
+}
+
+#[test]
+fn a_sync_of_the_directory_that_failed_is_not_repeated() {
+    for nth in 1.. {
+        let inner: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+        build_into(&inner, false).unwrap();
+        let faulty = FaultVfs::new(Arc::clone(&inner));
+        let fault = Fault::Errno(libc::EIO);
+        faulty.set_plan(Some(Plan { call: Some(Call::SyncDir), nth, forever: false, fault }));
+        let built = build_into(&(Arc::new(faulty.clone()) as Arc<dyn Vfs>), true);
+        if faulty.fired() == 0 {
+            built.unwrap();
+            assert!(nth > 4, "{nth}");
+            break;
+        }
+        assert_eq!(built.unwrap_err().status(), Status::Io);
+        let calls = faulty.calls();
+        let syncs = calls.iter().filter(|call| **call == Call::SyncDir).count() as u64;
+        assert_eq!(syncs, nth, "a sync after the one that failed: {calls:?}");
+        // The next build writes and syncs the manifest before it removes what that does not name.
+        let next = FaultVfs::new(Arc::clone(&inner));
+        build_into(&(Arc::new(next.clone()) as Arc<dyn Vfs>), true).unwrap();
+        let calls = next.calls();
+        let renamed = calls.iter().position(|call| *call == Call::Rename).unwrap();
+        assert!(calls[renamed..].starts_with(&[Call::Rename, Call::SyncDir, Call::List]), "{calls:?}");
+        assert_eq!(inner.list().unwrap().ours.len(), 2 + 1, "{:?}", inner.list());
+    }
+}
