@@ -22,7 +22,7 @@ use crate::memory::probe;
 use crate::pool::Pool;
 use crate::types::params::{BuildParams, NO_ID, SEGMENT_ROWS_MAX};
 use crate::types::rng::SplitMix64;
-use crate::types::{ElementType, Error, Result, Status};
+use crate::types::{ElementType, Error, Metric, Result, Status};
 use crate::vfs::{FileName, OsVfs, Vfs};
 
 /// Progress is told at most this often.
@@ -301,19 +301,7 @@ fn build_segments(
     let throttle = Throttle::new(job.progress);
     let tell = |phase: &'static str, done: u64, total: u64| throttle.tell(phase, done, total);
     let seed = SplitMix64::new(params.seed).next_u64();
-    let mut manifest = Manifest {
-        uuid: uuid(seed, source),
-        generation: match before {
-            Before::Index(manifest) => manifest.generation + 1,
-            _ => 1,
-        },
-        next_number: before.next_number(&**vfs)?,
-        dim: source.dim() as u32,
-        metric: params.metric,
-        element_type: source.element_type(),
-        live_rows: source.rows(),
-        segments: Vec::new(),
-    };
+    let mut manifest = no_segments(&**vfs, source, params.metric, seed, before)?;
     let mut first = 0;
     while first < source.rows() {
         let rows = plan.segment_rows.min(source.rows() - first);
@@ -354,6 +342,29 @@ fn build_segments(
     manifest.commit(&**vfs)?;
     throttle.tell("done", source.rows(), source.rows());
     Ok(manifest)
+}
+
+/// The manifest of the generation to come, before its first segment.
+fn no_segments(
+    vfs: &dyn Vfs,
+    source: &dyn Rows,
+    metric: Metric,
+    seed: u64,
+    before: &Before,
+) -> Result<Manifest> {
+    Ok(Manifest {
+        uuid: uuid(seed, source),
+        generation: match before {
+            Before::Index(manifest) => manifest.generation + 1,
+            _ => 1,
+        },
+        next_number: before.next_number(vfs)?,
+        dim: source.dim() as u32,
+        metric,
+        element_type: source.element_type(),
+        live_rows: source.rows(),
+        segments: Vec::new(),
+    })
 }
 
 /// A name for the index that two builds of other content hardly share; no clock and no process in it, so that the same
