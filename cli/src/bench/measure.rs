@@ -117,7 +117,10 @@ pub fn zipf_order(queries: usize, exponent: f64, round: u32) -> Vec<usize> {
         })
         .collect();
     let mut stream = Stream::new(u64::from(round));
-    let draw = |_| sums.partition_point(|s| *s <= stream.unit() * sum).min(queries - 1);
+    let draw = |_| {
+        let point = stream.unit() * sum;
+        sums.partition_point(|s| *s <= point).min(queries - 1)
+    };
     (0..queries).map(draw).collect()
 }
 
