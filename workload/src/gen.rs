@@ -4,24 +4,26 @@
 //! blocks, or by how many threads, so that the first rows of a large set are a smaller set of the same law.
 //!
 //! ```text
-//! row = mean + R A ( sum over levels of offset(node) + width * M(cluster) S(cluster) g )
+//! row = mean + R ( A ( tree + M(node) S(node) g + noise ) + C h )
 //! ```
 //!
-//! - The *path* of a row down a tree of clusters is drawn child by child with Zipf weights; a node's offset is a
-//!   random vector of the node's own key, never stored. Clusters have heavy-tailed sizes and overlap.
-//! - g is normal; S a power-law spectrum, steeper or flatter by cluster; M an orthonormal map of the cluster's
-//!   own (Hadamard, signs, Hadamard), so that clusters are ellipsoids of different orientation, width and
-//!   dimension: that gives the spread of local dimensions that real sets have.
-//! - A is the power-law spectrum of the whole set, R a common orthonormal map.
-//! - Some rows copy an earlier row, exactly or nearly; early rows are copied most, as boilerplate is.
+//! - *tree* is a mixture of a few paths down a tree of topics ([`crate::tree`]) with Zipf-like sizes: rows are
+//!   about more than one thing, so that clusters overlap and neighbours of a row lie in several of them.
+//! - g is normal; S a power-law spectrum of 32 dimensions; M an orthonormal map of the node's own (rotation of
+//!   coordinates, Hadamard, signs, Hadamard): rows about one thing spread in few dimensions, other ones for each.
+//! - h is normal too and C a spectrum of a few dimensions that all rows share, which smears topics.
+//! - A is the power-law spectrum of the rest, R a common orthonormal map.
+//! - Some rows and queries copy an earlier row, exactly or nearly; early rows are copied most, as boilerplate is.
 //!
-//! Costs about 4 dim hashes and 4 Hadamard transforms a row; holds a few tables of dim numbers. Calls
-//! [`crate::rng`], [`crate::spectrum`], [`crate::mixing`]; knows no files.
+//! What the figures are and what they were fitted to stands in `law.rs`.
+//! Costs some dozens of passes and 8 Hadamard blocks a row; holds a few tables of dim numbers. Calls
+//! [`crate::rng`], [`crate::spectrum`], [`crate::mixing`], [`crate::tree`]; knows no files.
 
 use crate::law::Law;
 use crate::mixing::{flip, mix_row};
 use crate::rng::{exp, ln, mix, Stream};
-use crate::spectrum::scales;
+use crate::spectrum::{leading_scales, scales};
+use crate::tree::Tree;
 
 pub use crate::law::Difficulty;
 
@@ -36,10 +38,13 @@ mod purpose {
     pub const COPY: u64 = 7;
     pub const NORM: u64 = 8;
     pub const SHAPE: u64 = 9;
+    pub const ASK: u64 = 10;
 }
 
-/// Spectra of clusters between the flattest and the steepest.
+/// Spectra of nodes between the flattest and the steepest.
 const SHAPES: usize = 8;
+/// Queries copy one of as many rows.
+const ASKED: u64 = 4096;
 /// A block below this many rows is not worth a thread of its own.
 const ROWS_A_THREAD: usize = 64;
 
@@ -70,46 +75,50 @@ impl GenParams {
 pub struct Generator {
     params: GenParams,
     law: Law,
-    /// Cumulative child weights of each level, ending in 1.
-    weights: Vec<Vec<f64>>,
+    tree: Tree,
     /// A: scale of each coordinate before the common map.
     colour: Vec<f32>,
+    /// C, likewise.
+    common: Vec<f32>,
     /// S: one row of scales per shape, flattest last.
     shapes: Vec<Vec<f32>>,
     mean: Vec<f32>,
-    tree_key: u64,
     rotation_keys: [u64; 2],
 }
 
 /// Buffers for one row.
 struct Desk {
-    sum: Vec<f32>,
-    local: Vec<f32>,
+    tree: Vec<f32>,
+    own: Vec<f32>,
+}
+
+/// A copy of a row: which, with how much noise relative to its length, and the key of that noise.
+struct Copied {
+    source: u64,
+    noise: f32,
+    key: u64,
 }
 
 impl Generator {
     /// Prepares the tables: a few times dim numbers.
     #[must_use]
     pub fn new(params: GenParams) -> Self {
-        let law = Law::of(params.difficulty);
+        let law = Law::of(params.difficulty, params.dim);
         let dim = params.dim;
-        let d = dim as f64;
-        let whole = (law.spectrum_share * d).max(law.spectrum_least.min(law.spectrum_share_max * d));
-        let colour = scales(dim, whole);
-        let shapes = (0..SHAPES).map(|i| scales(dim, shape_dim(&law, whole, d, i))).collect();
-        let weights = law.levels.iter().map(|level| cumulative(level.children, level.zipf)).collect();
+        let (low, high) = law.own_dims;
+        let own_dims = |i: usize| low * exp(ln(high / low) * i as f64 / (SHAPES - 1) as f64);
         let mut stream = Stream::new(mix(params.seed, purpose::MEAN));
         let mean = (0..dim).map(|_| stream.normal() * law.mean as f32).collect();
         let rotation = mix(params.seed, purpose::ROTATION);
         Self {
             params,
-            law,
-            weights,
-            colour,
-            shapes,
+            tree: Tree::new(&law, mix(params.seed, purpose::TREE)),
+            colour: scales(dim, law.spectrum * dim as f64),
+            common: scales(dim, law.common_dims),
+            shapes: (0..SHAPES).map(|i| leading_scales(dim, law.own_rank, own_dims(i))).collect(),
             mean,
-            tree_key: mix(params.seed, purpose::TREE),
             rotation_keys: [mix(rotation, 0), mix(rotation, 1)],
+            law,
         }
     }
 
@@ -144,16 +153,20 @@ impl Generator {
         });
     }
 
-    /// Queries `first..` of the same law as the rows; never copies of rows.
+    /// Queries `first..` of the same law as the rows; a few copy one of the first 4096 rows, exactly or nearly.
     pub fn queries(&self, first: u64, out: &mut [f32]) {
         let mut desk = self.desk();
         for (i, row) in out.chunks_exact_mut(self.dim()).enumerate() {
-            self.fresh(purpose::QUERIES, first + i as u64, row, &mut desk);
+            let index = first + i as u64;
+            match self.copied(purpose::ASK, index, ASKED) {
+                Some(copied) => self.copy(&copied, row, &mut desk),
+                None => self.fresh(purpose::QUERIES, index, row, &mut desk),
+            }
         }
     }
 
-    /// Queries `first..` of another law than the rows: about other things, less specific, off the common mean,
-    /// as bare words asked of sentences are.
+    /// Queries `first..` from a stream of their own, none of them copies. Meant for another law than that of the
+    /// rows, as bare words asked of sentences are; as yet it is the same law.
     pub fn shifted_queries(&self, first: u64, out: &mut [f32]) {
         let mut desk = self.desk();
         for (i, row) in out.chunks_exact_mut(self.dim()).enumerate() {
@@ -162,79 +175,68 @@ impl Generator {
     }
 
     fn desk(&self) -> Desk {
-        Desk { sum: vec![0.0; self.dim()], local: vec![0.0; self.dim()] }
+        Desk { tree: vec![0.0; self.dim()], own: vec![0.0; self.dim()] }
     }
 
     /// A row of the set: its own, or a copy of an earlier one.
     fn row(&self, index: u64, row: &mut [f32], desk: &mut Desk) {
-        let Some((source, noise, key)) = self.copied(index) else {
-            return self.fresh(purpose::ROWS, index, row, desk);
-        };
-        self.fresh(purpose::ROWS, source, row, desk);
-        if noise > 0.0 {
+        match self.copied(purpose::COPY, index, index) {
+            Some(copied) => self.copy(&copied, row, desk),
+            None => self.fresh(purpose::ROWS, index, row, desk),
+        }
+    }
+
+    fn copy(&self, copied: &Copied, row: &mut [f32], desk: &mut Desk) {
+        self.fresh(purpose::ROWS, copied.source, row, desk);
+        if copied.noise > 0.0 {
             let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
-            let scale = noise * length / (self.dim() as f32).sqrt();
-            let mut stream = Stream::new(key);
+            let scale = copied.noise * length / (self.dim() as f32).sqrt();
+            let mut stream = Stream::new(copied.key);
             row.iter_mut().for_each(|v| *v += scale * stream.normal());
         }
     }
 
-    /// Which earlier row this one copies, with how much noise relative to its length, and the key of that noise.
-    /// A copy of a copy would not be of a row in the set; those few are rows of their own.
-    fn copied(&self, index: u64) -> Option<(u64, f32, u64)> {
-        let draw = |i: u64| {
-            let key = mix(mix(self.params.seed, purpose::COPY), i);
-            let mut stream = Stream::new(key);
-            (stream.unit() < self.law.copies, stream, key)
-        };
-        let (true, mut stream, key) = draw(index) else { return None };
+    fn copies(&self, copy_purpose: u64, index: u64) -> Option<Stream> {
+        let mut stream = Stream::new(mix(mix(self.params.seed, copy_purpose), index));
+        (stream.unit() < self.law.copies).then_some(stream)
+    }
+
+    /// Which of the rows before `end` this row or query copies, if any. A copy of a copy would not be of a row in
+    /// the set; those few are rows of their own.
+    fn copied(&self, copy_purpose: u64, index: u64, end: u64) -> Option<Copied> {
+        let mut stream = self.copies(copy_purpose, index)?;
         let u = stream.unit();
-        let source = ((u * u) * index as f64) as u64;
-        if index == 0 || source >= index || draw(source).0 {
+        let source = ((u * u) * end as f64) as u64;
+        if source >= end || self.copies(purpose::COPY, source).is_some() {
             return None;
         }
         let exact = stream.unit() < self.law.twins;
-        // Three decades of nearness: 0.001 to 0.1 of the length, half of them below 0.01.
+        // Two decades of nearness: 0.001 to 0.1 of the length, half of them below 0.01.
         let noise = if exact { 0.0 } else { exp((stream.unit() * 2.0 - 3.0) * std::f64::consts::LN_10) };
-        Some((source, noise as f32, mix(key, purpose::COPY)))
+        Some(Copied { source, noise: noise as f32, key: stream.bits() })
     }
 
     /// A row of its own stream.
     fn fresh(&self, stream_purpose: u64, index: u64, row: &mut [f32], desk: &mut Desk) {
+        let law = &self.law;
         let key = mix(mix(self.params.seed, stream_purpose), index);
         let mut stream = Stream::new(key);
-        let sum = &mut desk.sum;
-        sum.fill(0.0);
-        let mut node = self.tree_key;
-        let mut cluster = node;
-        let mut shares = 0.0;
-        for (depth, (level, weights)) in self.law.levels.iter().zip(&self.weights).enumerate() {
-            let u = stream.unit();
-            let child = weights.partition_point(|&w| w <= u).min(level.children - 1);
-            node = mix(node, child as u64);
-            if depth < 2 {
-                cluster = node;
-            }
-            let scale = level.share.sqrt() as f32;
-            let mut offsets = Stream::new(node);
-            sum.iter_mut().for_each(|v| *v += scale * offsets.normal());
-            shares += level.share;
-        }
-        let mut shape = Stream::new(mix(cluster, purpose::SHAPE));
-        let spread = |stream: &mut Stream, factor: f64| exp((2.0 * stream.unit() - 1.0) * ln(factor));
-        let scales = &self.shapes[shape.below(SHAPES as u64) as usize];
-        let width = (1.0 - shares).sqrt()
-            * spread(&mut shape, self.law.cluster_width)
-            * spread(&mut stream, self.law.row_width);
-        let local = &mut desk.local;
-        for (value, scale) in local.iter_mut().zip(scales) {
-            *value = stream.normal() * scale;
-        }
-        mix_row(local);
-        flip(cluster, local);
-        mix_row(local);
-        for ((out, (centre, own)), colour) in row.iter_mut().zip(sum.iter().zip(&*local)).zip(&self.colour) {
-            *out = (centre + width as f32 * own) * colour;
+        let place = self.tree.place(&mut stream);
+        desk.tree.fill(0.0);
+        self.tree.add(&place, &mut desk.tree);
+        let square = desk.tree.iter().map(|v| v * v).sum::<f32>() / self.dim() as f32;
+        let mut spread = |factor: f64| exp((2.0 * stream.unit() - 1.0) * ln(factor));
+        let own = law.own * spread(law.own_spread);
+        let width = spread(law.width);
+        let rest = width * (1.0 - law.common).sqrt();
+        let tree = (rest * ((1.0 - own) / f64::from(square).max(1e-12)).sqrt()) as f32;
+        let noise = (rest * law.noise.sqrt()) as f32;
+        let common = (width * law.common.sqrt()) as f32;
+        self.own_part(place.node(law.own_level), (rest * own.sqrt()) as f32, &mut stream, &mut desk.own);
+        let parts = desk.tree.iter().zip(&desk.own).zip(self.colour.iter().zip(&self.common));
+        for (out, ((centre, own), (colour, shared))) in row.iter_mut().zip(parts) {
+            *out =
+                (tree * centre + own + noise * stream.normal()) * colour + common * shared * stream.normal();
         }
         for key in self.rotation_keys {
             flip(key, row);
@@ -244,6 +246,22 @@ impl Generator {
         row.iter_mut().zip(&self.mean).for_each(|(v, m)| *v = factor * (*v + m));
     }
 
+    /// Normal in the subspace of a node.
+    fn own_part(&self, node: u64, scale: f32, stream: &mut Stream, own: &mut [f32]) {
+        let mut shape = Stream::new(mix(node, purpose::SHAPE));
+        let scales = &self.shapes[shape.below(SHAPES as u64) as usize];
+        // Begins at any coordinate: where dim is no power of two, one round takes the same few coordinates of
+        // all nodes to nearly the same subspace.
+        let start = shape.below(own.len() as u64) as usize;
+        let (end, begin) = own.split_at_mut(start);
+        for (value, width) in begin.iter_mut().chain(end).zip(scales) {
+            *value = scale * width * stream.normal();
+        }
+        mix_row(own);
+        flip(node, own);
+        mix_row(own);
+    }
+
     fn norm_factor(&self, key: u64) -> f32 {
         if self.params.norm_spread == 0.0 {
             return 1.0;
@@ -251,32 +269,6 @@ impl Generator {
         let mut stream = Stream::new(mix(key, purpose::NORM));
         exp(f64::from(self.params.norm_spread * stream.normal())) as f32
     }
-}
-
-/// Effective dimension to give shape i in whitened coordinates. Colouring lowers it: 1/seen = 1/given + 1/whole
-/// for an orientation at random, so what should be seen is divided out.
-fn shape_dim(law: &Law, whole: f64, dim: f64, i: usize) -> f64 {
-    let (low, high) = law.local_dims;
-    let seen = low * exp(ln(high / low) * i as f64 / (SHAPES - 1) as f64);
-    let rest = 1.0 / seen - 1.0 / whole;
-    if rest > 0.0 {
-        (1.0 / rest).min(dim)
-    } else {
-        dim
-    }
-}
-
-fn cumulative(children: usize, zipf: f64) -> Vec<f64> {
-    let weights: Vec<f64> = (0..children).map(|j| exp(-zipf * ln(j as f64 + 2.0))).collect();
-    let total: f64 = weights.iter().sum();
-    let mut sum = 0.0;
-    weights
-        .iter()
-        .map(|w| {
-            sum += w / total;
-            sum
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -326,7 +318,7 @@ mod tests {
         let generator = Generator::new(params(dim));
         let mut rows = vec![0.0f32; 20_000 * dim];
         generator.rows_parallel(0, &mut rows, 2);
-        let copies = (0..20_000).filter(|&i| generator.copied(i).is_some()).count();
+        let copies = (0..20_000).filter(|&i| generator.copied(purpose::COPY, i, i).is_some()).count();
         assert!((500..1000).contains(&copies), "{copies}");
         let mut sorted: Vec<&[f32]> = rows.chunks_exact(dim).collect();
         sorted.sort_by(|a, b| a.partial_cmp(b).unwrap());

@@ -27,4 +27,5 @@ pub mod recall;
 pub mod rng;
 pub mod rows;
 pub mod spectrum;
+mod tree;
 pub mod vecs;

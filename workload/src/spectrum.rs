@@ -39,6 +39,17 @@ pub fn scales(dim: usize, effective: f64) -> Vec<f32> {
     eigenvalues.iter().map(|e| (e * dim as f64 / sum).sqrt() as f32).collect()
 }
 
+/// As [`scales`] over the first `rank` coordinates and 0 on the others; mean square 1 over all. A power law over
+/// all of dim has a tail so long that it is noise to the neighbourhood of a row.
+#[must_use]
+pub fn leading_scales(dim: usize, rank: usize, effective: f64) -> Vec<f32> {
+    let rank = rank.clamp(dim.min(1), dim);
+    let factor = (dim as f32 / rank.max(1) as f32).sqrt();
+    let mut leading: Vec<f32> = scales(rank, effective).iter().map(|s| s * factor).collect();
+    leading.resize(dim, 0.0);
+    leading
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +72,15 @@ mod tests {
         assert!(scales(16, 100.0).iter().all(|&s| (s - 1.0).abs() < 1e-6));
         assert_eq!(scales(1, 0.5), vec![1.0]);
         assert!(scales(0, 1.0).is_empty());
+    }
+    #[test]
+    fn leading_scales_end_at_the_rank() {
+        for (dim, rank) in [(1, 32), (20, 32), (384, 32)] {
+            let scales = leading_scales(dim, rank, 5.0);
+            assert!(scales.iter().enumerate().all(|(j, s)| (*s > 0.0) == (j < rank)), "{dim} {rank}");
+            let square = scales.iter().map(|s| s * s).sum::<f32>() / dim as f32;
+            assert!((square - 1.0).abs() < 1e-4, "{dim} {rank}: {square}");
+        }
+        assert!(leading_scales(0, 32, 5.0).is_empty());
     }
 }
