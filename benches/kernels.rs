@@ -13,24 +13,13 @@ use std::time::{Duration, Instant};
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
 use vdb::kernels::estimate::Shape;
 use vdb::kernels::Kernels;
+use vdb::types::rng::SplitMix64;
 
 /// The dimension that the figures are for.
 const DIM: usize = 1024;
 
 /// Bytes of a block from cache: it fits the first level beside a query.
 const HOT_BYTES: usize = 16 << 10;
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
 
 /// Rows of one type: a buffer larger than every cache, of which the hot cases take the first part.
 struct Rows<T> {
@@ -43,8 +32,8 @@ impl<T: Copy> Rows<T> {
         let rows =
             std::env::var("VDB_BENCH_ROWS").ok().and_then(|rows| rows.parse().ok()).unwrap_or(2_000_000);
         let count = (rows * 128 / (row * size_of::<T>())).max(64);
-        let mut rng = Rng(1);
-        Rows { values: (0..count * row).map(|_| value(rng.next())).collect(), row }
+        let mut rng = SplitMix64::new(1);
+        Rows { values: (0..count * row).map(|_| value(rng.next_u64())).collect(), row }
     }
 
     fn row_bytes(&self) -> usize {
@@ -111,8 +100,8 @@ fn estimate(c: &mut Criterion) {
     for (code_planes, query_planes) in [(1, 4), (1, 6), (2, 4), (4, 4)] {
         let shape = Shape { code_planes, query_planes, plane_bytes: DIM / 8 };
         let codes = Rows::new(shape.row_bytes(), |x| x as u8);
-        let mut rng = Rng(2);
-        let planes: Vec<u8> = (0..shape.query_bytes()).map(|_| rng.next() as u8).collect();
+        let mut rng = SplitMix64::new(2);
+        let planes: Vec<u8> = (0..shape.query_bytes()).map(|_| rng.next_u64() as u8).collect();
         let mut out = vec![0; codes.count()];
         for kernels in Kernels::available() {
             let name = format!("estimate {code_planes}x{query_planes}");
@@ -132,37 +121,8 @@ fn estimate(c: &mut Criterion) {
                 kernels.estimate(block, shape, &planes, out);
                 black_box(out);
             });
-            let positions = Rows::new(32, |x| (x % codes.count() as u64) as u32);
-            gather(c, &format!("{name} gather"), kernels, &positions, |positions, out| {
-                kernels.estimate_gather(&codes.values, shape, &query, positions, out);
-            });
         }
     }
-}
-
-/// Times groups of 32 rows anywhere in the buffer.
-fn gather(
-    c: &mut Criterion,
-    name: &str,
-    kernels: &Kernels,
-    positions: &Rows<u32>,
-    mut run: impl FnMut(&[u32], &mut [u32]),
-) {
-    let mut out = [0; 32];
-    let mut groups = positions.values.as_chunks::<32>().0.iter().cycle();
-    let mut group = c.benchmark_group(name);
-    group.bench_function(format!("{}/memory", kernels.name), |b| {
-        b.iter_custom(|iterations| {
-            let calls = iterations.div_ceil(32);
-            let start = Instant::now();
-            for positions in groups.by_ref().take(calls as usize) {
-                run(positions, &mut out);
-                black_box(&out);
-            }
-            start.elapsed().mul_f64(iterations as f64 / (32 * calls) as f64)
-        });
-    });
-    group.finish();
 }
 
 fn hamming(c: &mut Criterion) {
@@ -197,7 +157,6 @@ fn distance(c: &mut Criterion) {
     let f16 = Rows::new(DIM, |x| x as u16 & 0xbbff);
     let u8 = Rows::new(DIM, |x| x as u8);
     let query = f32.values[..DIM].to_vec();
-    let mut out = vec![0.0; f32.count()];
     for kernels in Kernels::available() {
         macro_rules! each {
             ($name:ident, $rows:expr) => {
@@ -215,25 +174,17 @@ fn distance(c: &mut Criterion) {
         each!(dot_norm_f16, &f16);
         each!(l2_u8, &u8);
         each!(dot_norm_u8, &u8);
-        rows(c, "l2_block", kernels.name, &f32, |block| {
-            kernels.l2_block(block, &query, &mut out[..block.len() / DIM]);
-        });
-        rows(c, "dot_block", kernels.name, &f32, |block| {
-            kernels.dot_block(block, &query, &mut out[..block.len() / DIM]);
-        });
     }
 }
 
 fn convert_and_rotate(c: &mut Criterion) {
-    let mut rng = Rng(3);
-    let half: Vec<u16> = (0..DIM).map(|_| rng.next() as u16 & 0xbbff).collect();
+    let mut rng = SplitMix64::new(3);
+    let half: Vec<u16> = (0..DIM).map(|_| rng.next_u64() as u16 & 0xbbff).collect();
     let bytes: Vec<u8> = half.iter().map(|&x| x as u8).collect();
     let mut float = vec![0.0; DIM];
-    let mut back = half.clone();
     for kernels in Kernels::available() {
         let isa = kernels.name;
         hot(c, "f16_to_f32", isa, 2 * DIM, || kernels.f16_to_f32(&half, black_box(&mut float)));
-        hot(c, "f32_to_f16", isa, 4 * DIM, || kernels.f32_to_f16(&float, black_box(&mut back)));
         hot(c, "u8_to_f32", isa, DIM, || kernels.u8_to_f32(&bytes, black_box(&mut float)));
         hot(c, "flip_signs", isa, 4 * DIM, || kernels.flip_signs(black_box(&mut float), &bytes[..DIM / 8]));
         for length in [128, DIM, 65_536] {

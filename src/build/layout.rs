@@ -47,8 +47,6 @@ pub struct BuildLayout {
     pub flat: bool,
     /// Rows aimed at in a leaf.
     pub leaf_rows: usize,
-    /// Most rows of a leaf.
-    pub leaf_rows_max: usize,
     /// Cells aimed at.
     pub cells: usize,
     /// Cells with more rows are divided again before their leaves are made.
@@ -104,7 +102,6 @@ impl BuildLayout {
             shape,
             flat,
             leaf_rows: leaf_rows as usize,
-            leaf_rows_max: 2 * leaf_rows as usize,
             cells: cells as usize,
             cell_rows_max: (4 * cell_rows) as usize,
             fanout: params.fanout as usize,

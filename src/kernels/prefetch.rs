@@ -50,7 +50,7 @@ fn ask(bytes: &[u8]) {
 
 /// Asks for the line that holds `address`, which need not be a valid one.
 #[inline(always)]
-pub(super) fn prefetch_line(address: *const u8) {
+fn prefetch_line(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of x86-64, and a prefetch of any address, valid or not, has no effect but on caches.
     unsafe {

@@ -1,35 +1,18 @@
 //! What the kernels' tests share: seeded numbers, and memory that ends where a mapping ends.
 
-/// SplitMix64.
-pub(super) struct Rng(u64);
+pub(super) use crate::types::rng::SplitMix64 as Rng;
 
 impl Rng {
-    pub(super) fn new(seed: u64) -> Rng {
-        Rng(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
+    /// Any bytes.
     pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
-    }
-
-    /// Below `end`.
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
+        (0..length).map(|_| self.next_u64() as u8).collect()
     }
 
     /// In -1..1, of very different sizes, so that a wrong order of sums shows.
     pub(super) fn floats(&mut self, length: usize) -> Vec<f32> {
         let mut float = || {
-            let unit = (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
-            unit * [1.0, 1.0, 1e-3, 0.1][(self.next() & 3) as usize]
+            let unit = self.next_f32() * 2.0 - 1.0;
+            unit * [1.0, 1.0, 1e-3, 0.1][(self.next_u64() & 3) as usize]
         };
         (0..length).map(|_| float()).collect()
     }

@@ -1,5 +1,4 @@
-//! What the machine, and the control groups around this process, leave us: memory, CPUs; and what this
-//! process holds.
+//! What the machine, and the control groups around this process, leave us: memory and CPUs.
 //!
 //! A limit of a container binds as hard as the machine's own memory: going over it ends the host. Groups
 //! nest, of version 1 or 2, both at once on some systems, and the limit of any level binds those below;
@@ -23,20 +22,6 @@ pub fn available_bytes() -> u64 {
 pub fn allowed_cpus() -> usize {
     let system = || std::thread::available_parallelism().map_or(1, usize::from);
     scheduled_cpus(&read).unwrap_or_else(system).min(quota_cpus(&read)).max(1)
-}
-
-/// Memory of this process that is resident now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resident {
-    /// Heap, stacks and other memory of its own.
-    pub anon_bytes: u64,
-    /// Pages of mapped files (and shared memory), which the system may take back.
-    pub file_bytes: u64,
-}
-
-/// What this process holds; zeros if the system does not say.
-pub fn resident_bytes() -> Resident {
-    resident(&read)
 }
 
 /// A file's text; `None` if it cannot be read.
@@ -63,12 +48,6 @@ fn available(read: Read) -> u64 {
         least = least.min(limit.saturating_sub(used));
     }
     least
-}
-
-fn resident(read: Read) -> Resident {
-    let status = read("/proc/self/status").unwrap_or_default();
-    let field = |name| field_kib(&status, name).unwrap_or(0);
-    Resident { anon_bytes: field("RssAnon:"), file_bytes: field("RssFile:") + field("RssShmem:") }
 }
 
 /// Size of the set of CPUs that the calling thread may run on.
@@ -324,15 +303,7 @@ mod tests {
             ];
             assert_eq!(available(&files(&tree)), u64::MAX);
             assert_eq!(quota_cpus(&files(&tree)), usize::MAX);
-            assert_eq!(resident(&files(&tree)), Resident::default());
         }
-    }
-
-    #[test]
-    fn the_resident_set_is_told_apart() {
-        let text = "VmRSS:\t 1624 kB\nRssAnon:\t     112 kB\nRssFile:\t    1512 kB\nRssShmem:\t       4 kB\n";
-        let resident = resident(&files(&[("/proc/self/status", text)]));
-        assert_eq!(resident, Resident { anon_bytes: 112 << 10, file_bytes: 1516 << 10 });
     }
 
     #[test]
@@ -341,6 +312,5 @@ mod tests {
         assert!(available_bytes() > 1 << 20 && available_bytes() < u64::MAX);
         assert!((1..=1 << 20).contains(&allowed_cpus()));
         assert!(allowed_cpus() <= std::thread::available_parallelism().unwrap().get() + 1);
-        assert!(resident_bytes().anon_bytes > 0);
     }
 }

@@ -13,16 +13,6 @@ pub(in crate::kernels) fn f16_to_f32(from: &[u16], to: &mut [f32]) {
     scalar::f16_to_f32(from_tail, to_tail);
 }
 
-#[target_feature(enable = "avx2,f16c")]
-pub(in crate::kernels) fn f32_to_f16(from: &[f32], to: &mut [u16]) {
-    let (from, from_tail) = from.as_chunks::<8>();
-    let (to, to_tail) = to.as_chunks_mut::<8>();
-    for (from, to) in from.iter().zip(to) {
-        store_f16(to, load_f32(from));
-    }
-    scalar::f32_to_f16(from_tail, to_tail);
-}
-
 #[target_feature(enable = "avx2")]
 pub(in crate::kernels) fn u8_to_f32(from: &[u8], to: &mut [f32]) {
     let (from, from_tail) = from.as_chunks::<8>();

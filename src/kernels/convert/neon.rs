@@ -1,4 +1,4 @@
-//! Conversions by `FCVTL`, `FCVTN` and `UCVTF`, eight at a time.
+//! Conversions by `FCVTL` and `UCVTF`, eight at a time.
 
 use super::scalar;
 use crate::kernels::vector::neon::*;
@@ -11,16 +11,6 @@ pub(in crate::kernels) fn f16_to_f32(from: &[u16], to: &mut [f32]) {
         store_f32(to, load_f16(from));
     }
     scalar::f16_to_f32(from_tail, to_tail);
-}
-
-#[target_feature(enable = "neon")]
-pub(in crate::kernels) fn f32_to_f16(from: &[f32], to: &mut [u16]) {
-    let (from, from_tail) = from.as_chunks::<8>();
-    let (to, to_tail) = to.as_chunks_mut::<8>();
-    for (from, to) in from.iter().zip(to) {
-        store_f16(to, load_f32(from));
-    }
-    scalar::f32_to_f16(from_tail, to_tail);
 }
 
 #[target_feature(enable = "neon")]

@@ -56,19 +56,15 @@ pub(super) struct Table {
     f32: RowTable<f32>,
     f16: RowTable<u16>,
     u8: RowTable<u8>,
-    l2_block: unsafe fn(&[f32], &[f32], &mut [f32]),
-    dot_block: unsafe fn(&[f32], &[f32], &mut [f32]),
 }
 
-/// The table of a module that has `f32`, `f16` and `u8` modules and the two block functions.
+/// The table of a module that has `f32`, `f16` and `u8` modules.
 macro_rules! table {
     ($isa:ident) => {
         Table {
             f32: RowTable { l2: $isa::f32::l2, dot: $isa::f32::dot, dot_norm: $isa::f32::dot_norm },
             f16: RowTable { l2: $isa::f16::l2, dot: $isa::f16::dot, dot_norm: $isa::f16::dot_norm },
             u8: RowTable { l2: $isa::u8::l2, dot: $isa::u8::dot, dot_norm: $isa::u8::dot_norm },
-            l2_block: $isa::l2_block,
-            dot_block: $isa::dot_block,
         }
     };
 }
@@ -158,30 +154,6 @@ impl Kernels {
     #[inline]
     pub fn dot_norm_u8(&self, row: &[u8], query: &[f32]) -> (f32, f32) {
         self.distance.u8.dot_norm(row, query)
-    }
-
-    /// Writes the squared L2 distance of each of `out.len()` f32 rows, one after the other in `rows`; the same bits
-    /// as [`Kernels::l2_f32`] row by row.
-    ///
-    /// # Panics
-    /// When `rows` is not `out.len() * query.len()` long.
-    #[inline]
-    pub fn l2_block(&self, rows: &[f32], query: &[f32], out: &mut [f32]) {
-        assert_eq!(rows.len(), out.len() * query.len());
-        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
-        unsafe { (self.distance.l2_block)(rows, query, out) }
-    }
-
-    /// Writes the inner product with each of `out.len()` f32 rows, one after the other in `rows`; the same bits as
-    /// [`Kernels::dot_f32`] row by row.
-    ///
-    /// # Panics
-    /// When `rows` is not `out.len() * query.len()` long.
-    #[inline]
-    pub fn dot_block(&self, rows: &[f32], query: &[f32], out: &mut [f32]) {
-        assert_eq!(rows.len(), out.len() * query.len());
-        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
-        unsafe { (self.distance.dot_block)(rows, query, out) }
     }
 }
 

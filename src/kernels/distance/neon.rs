@@ -115,17 +115,3 @@ macro_rules! rows {
 rows!(f32, f32, load_f32, load_f32_rest);
 rows!(f16, u16, load_f16, load_f16_rest);
 rows!(u8, u8, load_u8, load_u8_rest);
-
-#[target_feature(enable = "neon")]
-pub(in crate::kernels) fn l2_block(rows: &[f32], query: &[f32], out: &mut [f32]) {
-    for (r, out) in out.iter_mut().enumerate() {
-        *out = f32::l2(&rows[r * query.len()..][..query.len()], query);
-    }
-}
-
-#[target_feature(enable = "neon")]
-pub(in crate::kernels) fn dot_block(rows: &[f32], query: &[f32], out: &mut [f32]) {
-    for (r, out) in out.iter_mut().enumerate() {
-        *out = f32::dot(&rows[r * query.len()..][..query.len()], query);
-    }
-}

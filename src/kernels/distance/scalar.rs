@@ -73,15 +73,3 @@ macro_rules! rows {
 rows!(f32, f32, |r| r);
 rows!(f16, u16, widen_f16);
 rows!(u8, u8, f32::from);
-
-pub(in crate::kernels) fn l2_block(rows: &[f32], query: &[f32], out: &mut [f32]) {
-    for (r, out) in out.iter_mut().enumerate() {
-        *out = f32::l2(&rows[r * query.len()..][..query.len()], query);
-    }
-}
-
-pub(in crate::kernels) fn dot_block(rows: &[f32], query: &[f32], out: &mut [f32]) {
-    for (r, out) in out.iter_mut().enumerate() {
-        *out = f32::dot(&rows[r * query.len()..][..query.len()], query);
-    }
-}

@@ -32,10 +32,9 @@ struct Rows {
 }
 
 fn rows(rng: &mut Rng, dim: usize) -> Rows {
-    let f32 = rng.floats(dim);
-    let mut f16 = vec![0; dim];
-    Kernels::available()[0].f32_to_f16(&f32, &mut f16);
-    Rows { f32, f16, u8: rng.bytes(dim) }
+    // Without two of the five bits of the exponent: below 1 and of very different sizes, subnormal ones among them.
+    let f16 = (0..dim).map(|_| rng.next_u64() as u16 & 0xbbff).collect();
+    Rows { f32: rng.floats(dim), f16, u8: rng.bytes(dim) }
 }
 
 fn lengths() -> impl Iterator<Item = usize> {
@@ -138,26 +137,6 @@ fn unaligned_rows_answer_the_same_bits() {
 }
 
 #[test]
-fn a_block_answers_what_its_rows_answer() {
-    let mut rng = Rng::new(13);
-    for dim in (0..140).chain([768, 1024]) {
-        for count in [0, 1, 2, 3, 4, 5, 9] {
-            let (block, query) = (rng.floats(count * dim), rng.floats(dim));
-            for kernels in Kernels::available() {
-                let (mut l2, mut dot) = (vec![f32::NAN; count], vec![f32::NAN; count]);
-                kernels.l2_block(&block, &query, &mut l2);
-                kernels.dot_block(&block, &query, &mut dot);
-                for r in 0..count {
-                    let row = &block[r * dim..][..dim];
-                    assert_eq!(l2[r].to_bits(), kernels.l2_f32(row, &query).to_bits(), "{}", kernels.name);
-                    assert_eq!(dot[r].to_bits(), kernels.dot_f32(row, &query).to_bits(), "{}", kernels.name);
-                }
-            }
-        }
-    }
-}
-
-#[test]
 fn infinity_and_nan_come_out() {
     for kernels in Kernels::available() {
         for dim in [1, 64, 100] {
@@ -171,14 +150,12 @@ fn infinity_and_nan_come_out() {
 }
 
 #[test]
-fn block_end_is_never_passed() {
+fn the_end_of_a_row_is_never_passed() {
     let mut rng = Rng::new(14);
     for dim in (0..200).chain([1024]) {
         let rows = rows(&mut rng, dim);
         let (f32, f16, u8) = (Guarded::new(&rows.f32), Guarded::new(&rows.f16), Guarded::new(&rows.u8));
         let query = Guarded::new(&rng.floats(dim));
-        let block = Guarded::new(&rng.floats(5 * dim));
-        let mut out = Guarded::new(&[0f32; 5]);
         for kernels in Kernels::available() {
             kernels.l2_f32(f32.slice(), query.slice());
             kernels.dot_f32(f32.slice(), query.slice());
@@ -189,8 +166,6 @@ fn block_end_is_never_passed() {
             kernels.l2_u8(u8.slice(), query.slice());
             kernels.dot_u8(u8.slice(), query.slice());
             kernels.dot_norm_u8(u8.slice(), query.slice());
-            kernels.l2_block(block.slice(), query.slice(), out.slice_mut());
-            kernels.dot_block(block.slice(), query.slice(), out.slice_mut());
         }
     }
 }

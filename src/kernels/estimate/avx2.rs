@@ -156,32 +156,6 @@ pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out
     }
 }
 
-#[target_feature(enable = "avx2")]
-pub(in crate::kernels) fn gather(
-    codes: &[u8],
-    shape: Shape,
-    query: &[u8],
-    positions: &[u32],
-    out: &mut [u32],
-) {
-    let (planes, tables) = query.split_at(shape.query_bytes());
-    let row = |position: u32| codes[position as usize * shape.row_bytes()..][..shape.row_bytes()].as_ptr();
-    for (positions, out) in positions.chunks(TILE).zip(out.chunks_mut(TILE)) {
-        let mut rows = [row(positions[0]); TILE];
-        for (start, &position) in rows.iter_mut().zip(positions) {
-            *start = row(position);
-        }
-        // SAFETY: each pointer comes from a slice of a row's length.
-        unsafe {
-            if tables.is_empty() || out.len() < TILE_ROWS_MIN {
-                by_popcount(|r| rows[r], shape, planes, out);
-            } else {
-                by_columns(|r| rows[r], shape, tables, out);
-            }
-        }
-    }
-}
-
 /// Writes the sums of rows.
 ///
 /// # Safety

@@ -27,25 +27,6 @@ pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
-pub(in crate::kernels) fn gather(
-    codes: &[u8],
-    shape: Shape,
-    query: &[u8],
-    positions: &[u32],
-    out: &mut [u32],
-) {
-    let row = |position: u32| codes[position as usize * shape.row_bytes()..][..shape.row_bytes()].as_ptr();
-    for (positions, out) in positions.chunks(TILE).zip(out.chunks_mut(TILE)) {
-        let mut starts = [row(positions[0]); TILE];
-        for (start, &position) in starts.iter_mut().zip(positions) {
-            *start = row(position);
-        }
-        // SAFETY: each pointer comes from a slice of a row's length.
-        unsafe { rows(|r| starts[r], shape, query, out) };
-    }
-}
-
 /// Writes the sums of rows.
 ///
 /// # Safety

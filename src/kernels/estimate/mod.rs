@@ -20,7 +20,6 @@
 //! A row is two cache lines: from DRAM, in order, it cannot take less than about 6 ns at 20 GB/s, so the prepared form
 //! is where arithmetic stops to matter. What was tried on the way is in `docs/experiments.md`.
 
-use super::prefetch::prefetch_line;
 use super::Kernels;
 
 #[cfg(target_arch = "x86_64")]
@@ -30,9 +29,6 @@ pub(super) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(super) mod neon;
 pub(super) mod scalar;
-
-/// Rows that are gathered at once, while the next as many are on their way: enough to cover the latency of DRAM.
-const GATHER_ROWS: usize = 16;
 
 /// The bytes and planes of a code and of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,49 +58,28 @@ impl Shape {
 /// Codes, shape, query and sums.
 type Estimate = unsafe fn(&[u8], Shape, &[u8], &mut [u32]);
 
-/// Codes, shape, query, positions and sums.
-type Gather = unsafe fn(&[u8], Shape, &[u8], &[u32], &mut [u32]);
-
 /// One instruction set's functions.
 pub(super) struct Table {
     estimate: Estimate,
-    gather: Gather,
     prepared_bytes: fn(Shape) -> usize,
     prepare: unsafe fn(Shape, &mut [u8]),
 }
 
-pub(super) const SCALAR: Table = Table {
-    estimate: scalar::estimate,
-    gather: scalar::gather,
-    prepared_bytes: |shape| shape.query_bytes(),
-    prepare: |_, _| (),
-};
+pub(super) const SCALAR: Table =
+    Table { estimate: scalar::estimate, prepared_bytes: |shape| shape.query_bytes(), prepare: |_, _| () };
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX2: Table = Table {
-    estimate: avx2::estimate,
-    gather: avx2::gather,
-    prepared_bytes: avx2::prepared_bytes,
-    prepare: avx2::prepare,
-};
+pub(super) const AVX2: Table =
+    Table { estimate: avx2::estimate, prepared_bytes: avx2::prepared_bytes, prepare: avx2::prepare };
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512: Table = Table {
-    estimate: avx512::estimate,
-    gather: avx512::gather,
-    prepared_bytes: |shape| shape.query_bytes(),
-    prepare: |_, _| (),
-};
+pub(super) const AVX512: Table =
+    Table { estimate: avx512::estimate, prepared_bytes: |shape| shape.query_bytes(), prepare: |_, _| () };
 
 #[cfg(target_arch = "aarch64")]
-pub(super) const NEON: Table = Table {
-    estimate: neon::estimate,
-    gather: neon::gather,
-    prepared_bytes: |shape| shape.query_bytes(),
-    prepare: |_, _| (),
-};
+pub(super) const NEON: Table =
+    Table { estimate: neon::estimate, prepared_bytes: |shape| shape.query_bytes(), prepare: |_, _| () };
 #[cfg(target_arch = "aarch64")]
 pub(super) const NEON_DOTPROD: Table = Table {
     estimate: neon::estimate_by_udot,
-    gather: neon::gather_by_udot,
     prepared_bytes: |shape| shape.query_bytes(),
     prepare: |_, _| (),
 };
@@ -136,34 +111,6 @@ impl Kernels {
         assert_eq!(codes.len(), out.len() * shape.row_bytes());
         // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
         unsafe { (self.estimate.estimate)(codes, shape, query, out) }
-    }
-
-    /// The same for the rows at `positions`, in any order: `out[i]` is that of row `positions[i]`. The cache lines
-    /// of the next [`GATHER_ROWS`] rows are asked for before each such group is counted.
-    ///
-    /// # Panics
-    /// As [`Kernels::estimate`], when `positions` and `out` differ in length, or a position is past `codes`.
-    pub fn estimate_gather(
-        &self,
-        codes: &[u8],
-        shape: Shape,
-        query: &[u8],
-        positions: &[u32],
-        out: &mut [u32],
-    ) {
-        self.check(shape, query);
-        assert_eq!(positions.len(), out.len());
-        let row_bytes = shape.row_bytes();
-        let ask = |position: &u32| {
-            let start = codes.as_ptr().wrapping_add(*position as usize * row_bytes);
-            (0..row_bytes).step_by(64).for_each(|offset| prefetch_line(start.wrapping_add(offset)));
-        };
-        positions.iter().take(GATHER_ROWS).for_each(ask);
-        for (i, (group, out)) in positions.chunks(GATHER_ROWS).zip(out.chunks_mut(GATHER_ROWS)).enumerate() {
-            positions.iter().skip((i + 1) * GATHER_ROWS).take(GATHER_ROWS).for_each(ask);
-            // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
-            unsafe { (self.estimate.gather)(codes, shape, query, group, out) }
-        }
     }
 
     #[inline]
@@ -279,25 +226,6 @@ mod tests {
     }
 
     #[test]
-    fn gathered_rows_equal_scanned_ones() {
-        let mut rng = Rng::new(5);
-        for shape in shapes() {
-            let codes = rng.bytes(50 * shape.row_bytes());
-            let query = rng.bytes(shape.query_bytes());
-            let positions: Vec<u32> = (0..rng.below(60)).map(|_| rng.below(50) as u32).collect();
-            for kernels in Kernels::available() {
-                let mut scanned = vec![0; 50];
-                kernels.estimate(&codes, shape, &query, &mut scanned);
-                let mut gathered = vec![u32::MAX; positions.len()];
-                kernels.estimate_gather(&codes, shape, &query, &positions, &mut gathered);
-                let expected: Vec<u32> =
-                    positions.iter().map(|&position| scanned[position as usize]).collect();
-                assert_eq!(gathered, expected, "{} {shape:?}", kernels.name);
-            }
-        }
-    }
-
-    #[test]
     fn block_end_is_never_passed() {
         let mut rng = Rng::new(6);
         for (i, shape) in shapes().into_iter().enumerate() {
@@ -306,11 +234,9 @@ mod tests {
             let query = Guarded::new(&rng.bytes(shape.query_bytes()));
             let mut out = Guarded::new(&vec![0u32; rows]);
             for kernels in Kernels::available() {
-                let positions: Vec<u32> = (0..rows as u32).rev().collect();
                 for query in both_forms(kernels, shape, query.slice()) {
                     let query = Guarded::new(&query);
                     kernels.estimate(codes.slice(), shape, query.slice(), out.slice_mut());
-                    kernels.estimate_gather(codes.slice(), shape, query.slice(), &positions, out.slice_mut());
                 }
             }
         }

@@ -19,9 +19,9 @@ const CHUNK: usize = 16;
 /// Chunks whose counts fit a byte: each adds at most 8.
 const CHUNKS_A_SUM: usize = 31;
 
-/// The kernels for blocks and for gathered rows, made with a function for one plane of one row.
-macro_rules! kernels {
-    ($estimate:ident, $gather:ident, $rows:ident, $features:literal, $plane:ident) => {
+/// The kernel for blocks of rows, made with a function for one plane of one row.
+macro_rules! kernel {
+    ($estimate:ident, $rows:ident, $features:literal, $plane:ident) => {
         #[target_feature(enable = $features)]
         pub(in crate::kernels) fn $estimate(codes: &[u8], shape: Shape, query: &[u8], out: &mut [u32]) {
             let row_bytes = shape.row_bytes();
@@ -33,26 +33,6 @@ macro_rules! kernels {
                 let codes = &codes[start..];
                 // SAFETY: the codes of `out.len()` rows are left.
                 unsafe { $rows(|r| codes.as_ptr().add(r * row_bytes), shape, query, out) };
-            }
-        }
-
-        #[target_feature(enable = $features)]
-        pub(in crate::kernels) fn $gather(
-            codes: &[u8],
-            shape: Shape,
-            query: &[u8],
-            positions: &[u32],
-            out: &mut [u32],
-        ) {
-            let row =
-                |position: u32| codes[position as usize * shape.row_bytes()..][..shape.row_bytes()].as_ptr();
-            for (positions, out) in positions.chunks(TILE).zip(out.chunks_mut(TILE)) {
-                let mut starts = [row(positions[0]); TILE];
-                for (start, &position) in starts.iter_mut().zip(positions) {
-                    *start = row(position);
-                }
-                // SAFETY: each pointer comes from a slice of a row's length.
-                unsafe { $rows(|r| starts[r], shape, query, out) };
             }
         }
 
@@ -90,8 +70,8 @@ macro_rules! kernels {
     };
 }
 
-kernels!(estimate, gather, rows, "neon", plane);
-kernels!(estimate_by_udot, gather_by_udot, rows_by_udot, "neon,dotprod", plane_by_udot);
+kernel!(estimate, rows, "neon", plane);
+kernel!(estimate_by_udot, rows_by_udot, "neon,dotprod", plane_by_udot);
 
 /// The sums of one plane of a row against the `J` planes of the query, to be added across.
 ///

@@ -13,16 +13,3 @@ pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out
         }
     }
 }
-
-pub(in crate::kernels) fn gather(
-    codes: &[u8],
-    shape: Shape,
-    query: &[u8],
-    positions: &[u32],
-    out: &mut [u32],
-) {
-    for (&position, out) in positions.iter().zip(out) {
-        let code = &codes[position as usize * shape.row_bytes()..][..shape.row_bytes()];
-        estimate(code, shape, query, std::slice::from_mut(out));
-    }
-}

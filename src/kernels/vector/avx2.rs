@@ -70,15 +70,6 @@ pub(in crate::kernels) fn load_f16(lanes: &[u16; 8]) -> __m256 {
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(lanes.as_ptr().cast()) })
 }
 
-/// Eight floats, narrowed to f16 bit patterns, to nearest even.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-pub(in crate::kernels) fn store_f16(lanes: &mut [u16; 8], value: __m256) {
-    let halves = _mm256_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT }>(value);
-    // SAFETY: the reference is to 16 writable bytes; the store asks for no alignment.
-    unsafe { _mm_storeu_si128(lanes.as_mut_ptr().cast(), halves) }
-}
-
 /// Eight bytes, widened.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -93,25 +93,6 @@ pub(in crate::kernels) fn load_f16(lanes: &[u16; 8]) -> Eight {
     Eight(low, high)
 }
 
-/// Eight floats, narrowed to f16 bit patterns, to nearest even.
-#[inline(always)]
-pub(in crate::kernels) fn store_f16(lanes: &mut [u16; 8], value: Eight) {
-    let halves: uint16x8_t;
-    // SAFETY: the reference is to 16 writable bytes; FCVTN is part of AArch64 and writes its operands,
-    // and exception flags of FPSR, which are not promised to be kept.
-    unsafe {
-        asm!(
-            "fcvtn {halves:v}.4h, {low:v}.4s",
-            "fcvtn2 {halves:v}.8h, {high:v}.4s",
-            halves = out(vreg) halves,
-            low = in(vreg) value.0,
-            high = in(vreg) value.1,
-            options(pure, nomem, nostack)
-        );
-        vst1q_u16(lanes.as_mut_ptr(), halves);
-    }
-}
-
 /// Eight bytes, widened.
 #[inline]
 #[target_feature(enable = "neon")]
