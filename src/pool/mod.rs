@@ -13,7 +13,8 @@
 //!   it does everything itself and leaves (`gate`).
 //! - In a forked child, which has no pool threads, loops run on the caller alone and nothing is joined;
 //!   [`Pool::check`] says so.
-//! - Where the system refuses to make threads, loops take longer and end all the same.
+//! - Where the system refuses to make threads, loops take longer and end all the same; a loop that begins a
+//!   second later asks again.
 //! - A panic in an item reaches the caller as that panic, after all threads have left the loop.
 //!
 //! Calls `types`, rayon and the system. Rayon's global pool, which nobody can join, is banned by
@@ -34,14 +35,21 @@ use std::io;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// More threads than this are not made for one pool.
 pub const THREADS_MAX: usize = 1024;
 
+/// So long after the system refused threads it is not asked again: making some of them in vain costs as much as
+/// making all.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// A pool of threads, made on first need and joined on drop.
 pub struct Pool {
     threads: usize,
-    workers: OnceLock<Option<Workers>>,
+    workers: OnceLock<Workers>,
+    /// When the system refused them last; locked while they are made.
+    refused: Mutex<Option<Instant>>,
     guard: ForkGuard,
 }
 
@@ -55,7 +63,7 @@ impl Pool {
     /// A pool whose loops run on at most `threads` threads, the caller's among them. Makes none yet.
     pub fn new(threads: usize) -> Self {
         let threads = threads.clamp(1, THREADS_MAX);
-        Pool { threads, workers: OnceLock::new(), guard: ForkGuard::new() }
+        Pool { threads, workers: OnceLock::new(), refused: Mutex::new(None), guard: ForkGuard::new() }
     }
 
     /// How many threads a loop may run on, the caller's among them; at least 1.
@@ -209,7 +217,24 @@ impl Pool {
             let name = format!("vdb-{}", thread.index());
             thread::Builder::new().name(name).spawn(|| thread.run())
         };
-        self.workers.get_or_init(|| Workers::spawn(self.threads - 1, spawn)).as_ref()
+        self.workers.get().or_else(|| self.make_workers(spawn))
+    }
+
+    /// Makes the threads by `spawn`, unless another caller has or the system refused them just now.
+    #[cold]
+    fn make_workers<S>(&self, spawn: S) -> Option<&Workers>
+    where
+        S: FnMut(rayon::ThreadBuilder) -> io::Result<JoinHandle<()>>,
+    {
+        let mut refused = lock(&self.refused);
+        if self.workers.get().is_none() && refused.is_none_or(|at| at.elapsed() >= RETRY_AFTER) {
+            match Workers::spawn(self.threads - 1, spawn) {
+                // Set here only, under the lock.
+                Some(workers) => drop(self.workers.set(workers)),
+                None => *refused = Some(Instant::now()),
+            }
+        }
+        self.workers.get()
     }
 }
 
@@ -219,7 +244,7 @@ impl Drop for Pool {
         if self.guard.forked() {
             // The threads are the parent's, and locks may be held by threads that do not exist here.
             mem::forget(workers);
-        } else if let Some(Some(workers)) = workers.into_inner() {
+        } else if let Some(workers) = workers.into_inner() {
             workers.join();
         }
     }

@@ -220,7 +220,7 @@ fn drop_waits_for_the_last_instruction_of_each_thread() {
 }
 
 #[test]
-fn where_threads_are_refused_the_caller_works_alone() {
+fn of_threads_that_are_refused_none_is_left() {
     let ended = std::sync::Arc::new(AtomicUsize::new(0));
     let mut made = 0;
     let workers = Workers::spawn(4, |thread| {
@@ -236,11 +236,29 @@ fn where_threads_are_refused_the_caller_works_alone() {
     });
     assert!(workers.is_none());
     assert_eq!(ended.load(Ordering::SeqCst), 2, "those that were made have been joined");
+}
 
+#[test]
+fn where_threads_are_refused_the_caller_works_alone_and_asks_again_later() {
     let pool = Pool::new(4);
-    assert!(pool.workers.set(workers).is_ok());
+    let asked = AtomicUsize::new(0);
+    let refuse = |_: rayon::ThreadBuilder| {
+        asked.fetch_add(1, Ordering::Relaxed);
+        Err(io::ErrorKind::WouldBlock.into())
+    };
+    assert!(pool.make_workers(refuse).is_none());
+    // As if no second would ever pass.
+    *lock(&pool.refused) = Some(Instant::now() + Duration::from_secs(3_600));
+    assert!(pool.make_workers(refuse).is_none());
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
     let caller = thread_id();
     pool.for_each(100, 4, |_| assert_eq!(thread_id(), caller));
+    assert!(pool.workers.get().is_none());
+    // As if it had passed.
+    *lock(&pool.refused) = Instant::now().checked_sub(RETRY_AFTER);
+    assert_eq!(all_threads(&pool).len(), 4);
+    assert!(pool.make_workers(refuse).is_some());
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "they are there");
 }
 
 #[test]
