@@ -7,10 +7,14 @@ use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
 use crate::quantize::lanes;
 use crate::quantize::query::normalise;
+use crate::types::params::DIM_MAX;
 use crate::types::{ElementType, Error, Metric, Result};
 
-/// Largest magnitude of an element: squares of sums of 65,536 of them stay finite in 32 bits.
+/// Largest magnitude of an element. Two vectors of 65,536 such elements are at most 65,536 x (2e15)^2 = 2.6e35 apart,
+/// and their inner product is at most a quarter of that: finite in 32 bits, which end at 3.4e38.
 pub const ELEMENT_MAX: f32 = 1e15;
+
+const _: () = assert!(DIM_MAX as f32 * (2.0 * ELEMENT_MAX) * (2.0 * ELEMENT_MAX) < f32::MAX);
 
 /// What the largest element of a vector must reach to have a direction: its square must not vanish in 32 bits.
 pub const DIRECTION_MIN: f32 = 1e-15;
