@@ -54,12 +54,10 @@ pub fn admitted_about(filter: &Filter<'_>, rows: u64) -> u64 {
     }
 }
 
-/// Upper bound of the same, whether or not they exist.
-pub fn admitted_at_most(filter: &Filter<'_>, rows: u64) -> u64 {
-    match filter {
-        Filter::Bitmap { exclude: true, .. } | Filter::Ids { exclude: true, .. } => rows,
-        _ => admitted_about(filter, rows),
-    }
+/// True if the filter names the rows that may not be returned: then ids that do not exist leave more rows than
+/// [`admitted_about`] says, else fewer.
+pub fn excludes(filter: &Filter<'_>) -> bool {
+    matches!(filter, Filter::Bitmap { exclude: true, .. } | Filter::Ids { exclude: true, .. })
 }
 
 /// Lists the positions of the rows that an including filter names, ascending. O(named ids * log rows).

@@ -49,8 +49,8 @@ impl<'a> Plan<'a> {
     pub fn new(snapshot: &Snapshot, k: usize, params: &SearchParams<'a>, stop: Stop<'a>) -> Self {
         let rows = snapshot.rows();
         let k = k.min(usize::try_from(rows).unwrap_or(usize::MAX));
-        let at_most = filter::admitted_at_most(&params.filter, rows);
-        let listed = at_most < rows && at_most <= LISTED_ROWS_MAX;
+        let admitted = filter::admitted_about(&params.filter, rows);
+        let listed = !filter::excludes(&params.filter) && admitted < rows && admitted <= LISTED_ROWS_MAX;
         Plan {
             k,
             recall: params.recall,
@@ -63,7 +63,7 @@ impl<'a> Plan<'a> {
             farthest: params.max_distance.unwrap_or(f32::INFINITY),
             filter: params.filter,
             listed,
-            selectivity: filter::admitted_about(&params.filter, rows) as f64 / rows.max(1) as f64,
+            selectivity: admitted as f64 / rows.max(1) as f64,
             stop,
         }
     }
