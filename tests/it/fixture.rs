@@ -1,4 +1,6 @@
-//! What several modules need: made-up rows that have neighbours, directories that go away, indexes in them.
+//! What tests of directories and files share, `tests/limits.rs` among them: made-up rows that have neighbours, builds
+//! from them into directories that go away, the names of what is there. Sets of rows with the truth about them, for
+//! tests of answers, are in `support`.
 
 use std::path::{Path, PathBuf};
 

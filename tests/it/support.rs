@@ -1,5 +1,5 @@
-//! What the tests of promises share: sets of rows, indexes over them, answers, and the naive way to find
-//! them.
+//! What tests of answers share: sets of rows, indexes over them, answers, and the naive way to find them. What
+//! concerns directories and files is in `fixture`.
 //!
 //! The naive way knows nothing of the engine: one loop in f64 over the values that are stored. Everything is
 //! deterministic: rows come from `workload`, numbers from its streams.
