@@ -206,7 +206,7 @@ pub(super) fn open_segment(
 /// Bytes that an open segment keeps in memory for one of its sections.
 fn memory_bytes(section: &SectionInfo) -> u64 {
     match section.kind {
-        SectionKind::VECTORS | SectionKind::CENTROIDS | SectionKind::BUILD_STATISTICS => 0,
+        SectionKind::VECTORS | SectionKind::CENTROIDS => 0,
         // And for each leaf its number.
         SectionKind::TREE_NODES => section.bytes.saturating_add(section.count.saturating_mul(4)),
         // And the signs of the rotation, which are made from it.

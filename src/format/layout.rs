@@ -242,7 +242,7 @@ macro_rules! kinds {
     };
 }
 
-// Reserved: 32 links between rows, 33 a second tier of codes.
+// Reserved: 13 what the build did, 32 links between rows, 33 a second tier of codes.
 kinds! {
     /// Nodes of the tree.
     TREE_NODES = 1, "tree nodes", 1, true, ALIGN_SMALL;
@@ -268,8 +268,6 @@ kinds! {
     QUANTISER = 11, "quantiser", 1, true, ALIGN_SMALL;
     /// Recall by probes, measured at build.
     RECALL_TABLE = 12, "recall table", 1, false, ALIGN_SMALL;
-    /// What the build did.
-    BUILD_STATISTICS = 13, "build statistics", 1, false, ALIGN_SMALL;
     /// Exact centroids that the rows' codes are relative to, f32.
     CENTRES = 14, "centres", 1, true, ALIGN_SMALL;
 }

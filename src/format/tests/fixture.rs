@@ -54,7 +54,7 @@ pub fn contents(rows: u64, seed: u64) -> Vec<(SectionSpec, Vec<u8>)> {
         make(SectionSpec::array(SectionKind::TREE_NODES, 3, 32).unwrap()),
         make(SectionSpec::opaque(SectionKind::QUANTISER, 77).unwrap()),
         make(SectionSpec::array(SectionKind::IDS, rows, 8).unwrap()),
-        make(SectionSpec::opaque(SectionKind::BUILD_STATISTICS, 0).unwrap()),
+        make(SectionSpec::opaque(SectionKind::CENTRES, 0).unwrap()),
         make(SectionSpec::opaque(SectionKind::RECALL_TABLE, 1).unwrap()),
     ]
 }
