@@ -62,7 +62,7 @@ func (db *DB) Info() (Info, error) {
 type Memory struct {
 	Limit       uint64 // in force now
 	Total       uint64 // sum of the parts below, but for Mapped
-	Peak        uint64 // highest total since the open
+	Peak        uint64 // no total since the open was higher
 	Tree        uint64 // nodes and centroids
 	Codes       uint64 // and their factors
 	IDs         uint64

@@ -127,7 +127,7 @@ uint32_t vdb_version(void);
 
 /**
  * Says which library is loaded in words for a bug report: version, system, and the kernels that this machine
- * gets, as in "0.1.0 x86_64-linux avx512".
+ * gets, as in "0.1.0 x86_64-linux avx2".
  *
  * Returns a string that stays valid. Never fails. Any thread.
  */
@@ -391,7 +391,9 @@ typedef struct vdb_search_stats_t {
     uint64_t rows_reranked;      /**< Rows whose distance was computed. */
     uint64_t rows_read;          /**< Of these, not in the vector cache. */
     uint64_t bytes_read;         /**< Of vectors, from the page cache or from disk. */
-    uint32_t probes;             /**< Leaves of a segment, as set or as chosen from recall. */
+    uint32_t probes;             /**< Leaves to visit, as set or as chosen from recall; the sum over
+                                      segments, the queries of a batch, and attempts where a first one
+                                      found too few rows. */
     uint32_t answer_cache_hits;  /**< Answers that came from the answer cache. */
 } vdb_search_stats_t;
 
@@ -690,7 +692,8 @@ vdb_status_t vdb_borrow(const vdb_t *db, uint64_t id, const void **vector, vdb_t
 
 /**
  * Encodes a vector from the centroid of a node: the signs of their difference, rotated, or finer steps of it.
- * The rows of a leaf are encoded from the centroid of the leaf's parent.
+ * The rows of a leaf are encoded from the centroid of the root's child that is above the leaf, or is it;
+ * where the root is the only leaf, from the root's.
  *
  *   vector, dim       the vector, as a query of vdb_search
  *   segment, node     the node, as for vdb_tree_node. VDB_NODE_NONE: from the origin, by the rotation of the
@@ -797,8 +800,9 @@ typedef struct vdb_memory_t {
     size_t struct_size;           /**< sizeof(vdb_memory_t) */
     uint64_t limit_bytes;         /**< The limit in force now. */
     uint64_t total_bytes;         /**< Sum of the parts below, but for mapped_bytes. */
-    uint64_t peak_bytes;          /**< Highest total since the open. */
-    uint64_t tree_bytes;          /**< Nodes and centroids. */
+    uint64_t peak_bytes;          /**< Sum of the most that each part has had: no total since the open was
+                                       higher. */
+    uint64_t tree_bytes;          /**< Nodes, their codes and centroids, the rotation. */
     uint64_t code_bytes;          /**< Codes and their factors. */
     uint64_t id_bytes;            /**< Ids, and the way back from them. */
     uint64_t link_bytes;          /**< Links between rows. */
@@ -834,7 +838,8 @@ typedef struct vdb_segment_t {
     size_t struct_size;                     /**< sizeof(vdb_segment_t) */
     uint64_t number;                        /**< Its number, which names its file. */
     uint64_t rows;                          /**< Rows in it. */
-    uint64_t tree_bytes;                    /**< On disk, as the next four: nodes and centroids. */
+    uint64_t tree_bytes;                    /**< On disk, as the next four: nodes, their codes and
+                                                 centroids. */
     uint64_t code_bytes;                    /**< Codes and their factors. */
     uint64_t id_bytes;                      /**< Ids, and the way back from them. */
     uint64_t vector_bytes;                  /**< Vectors. */
@@ -886,8 +891,9 @@ typedef struct vdb_tree_node_t {
  *   index     0, the root, to vdb_segment_t.nodes - 1
  *   node      lends buffers, and is filled
  *
- * The centroid has full precision; under VDB_METRIC_COSINE it is one of directions, of length 1 or less. On
- * failure what the lent buffers hold is of no use.
+ * The centroid is the mean of the rows below, in full precision; under VDB_METRIC_COSINE it is one of
+ * directions, of length 1 or less. Rows that the build held out to measure recall move no centroid, but that
+ * of a leaf which has no others. On failure what the lent buffers hold is of no use.
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once. Time: linear in what
  * is filled.
@@ -960,19 +966,22 @@ vdb_status_t vdb_cache_clear(vdb_t *db, vdb_cache_t cache, vdb_error_t **error);
 /** How a part will be used. VDB_ADVICE_... */
 typedef uint32_t vdb_advice_t;
 
-#define VDB_ADVICE_WARM    1u  /**< Bring it into memory now, as far as the limit allows, and wait for it. */
+#define VDB_ADVICE_WARM    1u  /**< Bring it into memory now: vectors are read once, into the page cache,
+                                    before the call returns. */
 #define VDB_ADVICE_COLD    2u  /**< It will not be needed for a while: give its memory back. */
 #define VDB_ADVICE_RANDOM  3u  /**< The system should not read ahead; how vectors begin. */
 #define VDB_ADVICE_SCAN    4u  /**< The system should read ahead. */
 
 /**
- * Says how parts of the index will be used. No answer depends on it.
+ * Says how parts of the index will be used. No answer depends on it. Tree and codes are in memory in any
+ * case: for them nothing is done. For vectors that are not mapped only VDB_ADVICE_WARM does something.
  *
  *   parts    VDB_PART_..., one or several
  *   advice   VDB_ADVICE_...
  *   job      NULL: quietly, to the end
  *
- * Errors: VDB_INVALID_ARGUMENT, VDB_IO, VDB_CANCELLED, VDB_TIMEOUT, VDB_FORKED. Threads: any number at once.
+ * Errors: VDB_INVALID_ARGUMENT, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT,
+ * VDB_FORKED. Threads: any number at once.
  *
  *     status = vdb_advise(db, VDB_PART_VECTORS, VDB_ADVICE_WARM, NULL, &error);
  */
@@ -988,8 +997,9 @@ vdb_status_t vdb_advise(vdb_t *db, uint32_t parts, vdb_advice_t advice, const vd
  *   damages   NULL, or receives how many there are
  *
  * Returns VDB_OK if all is as it was written. VDB_CORRUPT: the message names the first damage. Other errors:
- * VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_IO, VDB_CANCELLED, VDB_TIMEOUT. Threads: any. Time:
- * linear in the bytes of the index.
+ * VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_IO, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT.
+ * Threads: any. Time: linear in the bytes of the index. Memory: tree, codes and ids of one segment at a time,
+ * within memory_limit_bytes of the job; if that is too little, it says so before any work.
  *
  *     status = vdb_verify("words.vdb", NULL, NULL, &error);
  */

@@ -82,6 +82,8 @@ impl Entry {
 struct Shard {
     entries: LruCache<u128, Entry>,
     used_bytes: usize,
+    /// The most of them at a time.
+    peak_bytes: usize,
 }
 
 /// A byte-bounded cache of answers.
@@ -96,7 +98,7 @@ pub struct AnswerCache {
 impl AnswerCache {
     /// A cache of at most `capacity_bytes`; 0: off.
     pub fn new(capacity_bytes: usize) -> Self {
-        let shard = || Mutex::new(Shard { entries: LruCache::unbounded(), used_bytes: 0 });
+        let shard = || Mutex::new(Shard { entries: LruCache::unbounded(), used_bytes: 0, peak_bytes: 0 });
         AnswerCache {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             capacity_bytes: AtomicUsize::new(capacity_bytes),
@@ -156,6 +158,7 @@ impl AnswerCache {
         shard.used_bytes += bytes;
         // The bound of now: a resize sets it before it takes the lock, so that no entry slips past it.
         self.shrink(&mut shard, self.bound());
+        shard.peak_bytes = shard.peak_bytes.max(shard.used_bytes);
     }
 
     /// Sets a new bound at once; 0 turns the cache off. Counts are kept.
@@ -190,6 +193,11 @@ impl AnswerCache {
             report.entries += shard.entries.len() as u64;
         }
         report
+    }
+
+    /// The most bytes that entries took at a time, or a little more: the sum of what each shard says of itself.
+    pub fn peak_bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| lock(shard).peak_bytes as u64).sum()
     }
 
     /// Bytes of one shard.

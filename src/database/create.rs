@@ -5,15 +5,15 @@
 //! removed: by the build itself, or by the next.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::build::layout::BuildLayout;
 use crate::build::{self, Work};
-use crate::database::open::WORKING_BYTES_MIN;
-use crate::database::options::{Job, LogLevel, ProgressFn};
+use crate::database::open::{memory_limit, WORKING_BYTES_MIN};
+use crate::database::options::{Job, LogLevel};
 use crate::database::report::{BuildReport, Estimate};
+use crate::database::throttle::Throttle;
 use crate::format::manifest::SEGMENTS_MAX;
 use crate::format::{remove_strays, Manifest, SegmentHeader, SegmentWriter};
 use crate::input::{self, Rows};
@@ -24,9 +24,6 @@ use crate::types::params::{BuildParams, NO_ID, SEGMENT_ROWS_MAX};
 use crate::types::rng::SplitMix64;
 use crate::types::{ElementType, Error, Metric, Result, Status};
 use crate::vfs::{FileName, OsVfs, Vfs};
-
-/// Progress is told at most this often.
-const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// Builds an index in the directory `path` from `source`, and commits it. `ids[i]` is the id of row `i`; without,
 /// ids are 0 to rows - 1.
@@ -205,10 +202,7 @@ impl Plan {
         segment_count(source.rows(), segment_rows)?;
         let rows = source.rows().min(segment_rows);
         let layout = BuildLayout::new(rows, source.dim(), source.element_type(), params)?;
-        let limit = match params.memory_limit_bytes {
-            0 => probe::available_bytes(),
-            limit => limit,
-        };
+        let limit = memory_limit(params.memory_limit_bytes);
         let mut threads = job.pool.map_or_else(|| threads(params), Pool::threads);
         // Fewer threads hold fewer cells at once.
         while threads > 1 && layout.least_bytes(threads) > limit {
@@ -379,31 +373,6 @@ fn uuid(seed: u64, source: &dyn Rows) -> [u8; 16] {
         }
     }
     hash.digest128().to_le_bytes()
-}
-
-/// Tells the caller's callback at most ten times a second, and at each change of phase.
-struct Throttle<'a> {
-    progress: Option<&'a ProgressFn<'a>>,
-    started: Instant,
-    next_ns: AtomicU64,
-    phase: AtomicU64,
-}
-
-impl<'a> Throttle<'a> {
-    fn new(progress: Option<&'a ProgressFn<'a>>) -> Self {
-        Throttle { progress, started: Instant::now(), next_ns: AtomicU64::new(0), phase: AtomicU64::new(0) }
-    }
-
-    fn tell(&self, phase: &'static str, done: u64, total: u64) -> bool {
-        let Some(progress) = self.progress else { return true };
-        let now = self.started.elapsed().as_nanos() as u64;
-        let same_phase = self.phase.swap(phase.as_ptr() as u64, Relaxed) == phase.as_ptr() as u64;
-        if same_phase && now < self.next_ns.load(Relaxed) && done < total {
-            return true;
-        }
-        self.next_ns.store(now + REPORT_EVERY.as_nanos() as u64, Relaxed);
-        progress(phase, done, total)
-    }
 }
 
 /// A run of the rows of a source, as a source.

@@ -49,8 +49,6 @@ pub(super) struct Inner {
     pub caches: Mutex<Caches>,
     pub totals: Totals,
     pub failures: Failures,
-    /// Highest total that a memory report has shown.
-    pub memory_peak: AtomicU64,
     pub budget: Budget,
     /// What the segments take of the budget, given back when the handle goes.
     pub _shares: Vec<Share>,

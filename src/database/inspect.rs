@@ -10,16 +10,21 @@ use crate::database::handle::Database;
 use crate::database::open::to_usize;
 use crate::database::options::{Advice, CacheKind, Job, Part};
 use crate::database::report::{CacheReport, Info, MemoryReport, NodeReport, SegmentReport, Totals};
+use crate::database::throttle::Throttle;
 use crate::format::layout::FORMAT_MAJOR;
 use crate::index::tree::Node;
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
+use crate::pool::cancel::Stop;
 use crate::quantize::encode::{CodeShape, Encoder};
 use crate::quantize::query::normalise;
 use crate::search::Segment;
 use crate::store::vectors::ReadCost;
 use crate::types::{ElementType, Error, Metric, Result, Status};
 use crate::vfs;
+
+/// Bytes of vectors that are read at a time to warm them.
+const WARM_BYTES: usize = 1 << 20;
 
 impl Database {
     /// What the index is.
@@ -75,15 +80,14 @@ impl Database {
         report.answer_cache_bytes = inner.answers.report().used_bytes;
         report.scratch_bytes = inner.scratches.memory_bytes();
         let parts = inner.budget.parts();
-        report.other_bytes = parts.iter().find(|part| part.what == CURSORS).map_or(0, |part| part.used_bytes);
-        report.total_bytes = report.tree_bytes
-            + report.code_bytes
-            + report.id_bytes
-            + report.vector_cache_bytes
-            + report.answer_cache_bytes
-            + report.scratch_bytes
-            + report.other_bytes;
-        report.peak_bytes = inner.memory_peak.fetch_max(report.total_bytes, Relaxed).max(report.total_bytes);
+        let cursors = parts.iter().find(|part| part.what == CURSORS);
+        report.other_bytes = cursors.map_or(0, |part| part.used_bytes);
+        let unchanging = report.tree_bytes + report.code_bytes + report.id_bytes;
+        let caches = report.vector_cache_bytes + report.answer_cache_bytes;
+        report.total_bytes = unchanging + caches + report.scratch_bytes + report.other_bytes;
+        let caches = inner.vector_cache.peak_bytes() + inner.answers.peak_bytes();
+        let cursors = cursors.map_or(0, |part| part.peak_bytes);
+        report.peak_bytes = unchanging + caches + inner.scratches.peak_bytes() + cursors;
         report
     }
 
@@ -172,7 +176,7 @@ impl Database {
         Ok(SegmentReport {
             number: segment.number,
             rows: u64::from(segment.index.rows()),
-            tree_bytes: tree.memory_bytes() + exact_bytes,
+            tree_bytes: tree.stored_bytes() + exact_bytes,
             code_bytes: segment.index.codes.memory_bytes(),
             id_bytes: segment.index.ids.memory_bytes(),
             vector_bytes: u64::from(vectors.rows()) * vectors.stride() as u64,
@@ -339,28 +343,46 @@ impl Database {
         }
     }
 
-    /// Says how a part will be used. Tree and codes are in memory always; for them, and on the read path,
-    /// this does nothing.
+    /// Says how a part will be used. Tree and codes are in memory always: for them this does nothing, nor, but for
+    /// [`Advice::Warm`], on the read path.
     ///
     /// # Errors
-    /// `VDB_CANCELLED`, `VDB_TIMEOUT`.
+    /// `VDB_CANCELLED`, `VDB_TIMEOUT`, and of [`Advice::Warm`] `VDB_IO`, `VDB_CORRUPT` (a shortened file) and
+    /// `VDB_OUT_OF_MEMORY`.
     pub fn advise(&self, part: Part, advice: Advice, job: &Job<'_>) -> Result<()> {
         self.inner.pool.check()?;
+        let stop = job.stop();
+        stop.check()?;
         if part != Part::Vectors {
             return Ok(());
         }
         let advice = match advice {
-            Advice::Warm => vfs::Advice::WillNeed,
+            Advice::Warm => return self.warm(job, &stop),
             Advice::Cold => vfs::Advice::DontNeed,
             Advice::Random => vfs::Advice::Random,
             Advice::Scan => vfs::Advice::Sequential,
         };
-        let segments = &self.inner.snapshot.segments;
-        for (nth, segment) in segments.iter().enumerate() {
-            if job.progress.is_some_and(|progress| !progress("advise", nth as u64, segments.len() as u64)) {
-                return Err(Error::new(Status::Cancelled, "the progress callback said stop"));
+        self.inner.snapshot.segments.iter().for_each(|segment| segment.vectors.advise(advice));
+        Ok(())
+    }
+
+    /// Reads all vectors once, which leaves them in the system's page cache: by system calls, so that a failing disk
+    /// is an error here and no signal, also where they are mapped.
+    fn warm(&self, job: &Job<'_>, stop: &Stop<'_>) -> Result<()> {
+        let (throttle, total) = (Throttle::new(job.progress), self.rows());
+        let mut buffer = AlignedBytes::empty();
+        let mut done = 0;
+        for segment in &self.inner.snapshot.segments {
+            let vectors = &segment.vectors;
+            let rows_a_read = (WARM_BYTES / vectors.stride()).max(1) as u32;
+            buffer.grow(rows_a_read as usize * vectors.stride())?;
+            for first in (0..vectors.rows()).step_by(rows_a_read as usize) {
+                stop.check()?;
+                throttle.check("warm", done, total)?;
+                let rows = rows_a_read.min(vectors.rows() - first);
+                vectors.read_strides(first, &mut buffer[..rows as usize * vectors.stride()])?;
+                done += u64::from(rows);
             }
-            segment.vectors.advise(advice);
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod open;
 pub mod options;
 pub mod report;
+mod throttle;
 pub mod verify;
 
 pub use create::{build, build_from_file, estimate};

@@ -1,7 +1,6 @@
 //! From a directory to a handle: manifest, segments, checks, caches.
 
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -61,13 +60,9 @@ impl Database {
     pub fn open_vfs(vfs: &Arc<dyn Vfs>, options: &OpenOptions, started: Instant) -> Result<Database> {
         let (manifest, files) = open_files(&**vfs)?;
         let files = files.into_iter().collect::<Result<Vec<SegmentFile>>>()?;
-        let limit = match options.memory_limit_bytes {
-            0 => probe::available_bytes(),
-            limit => limit,
-        };
+        let limit = memory_limit(options.memory_limit_bytes);
         // The sum before the first byte is read: a refusal names the limit that would do for all.
-        let needed = files.iter().flat_map(SegmentFile::sections).map(|s| memory_bytes(&s));
-        let needed = needed.fold(WORKING_BYTES_MIN, u64::saturating_add);
+        let needed = files.iter().map(segment_memory_bytes).fold(WORKING_BYTES_MIN, u64::saturating_add);
         if needed > limit {
             return Err(Error::out_of_memory(&format!("opening {}", vfs.display()), needed));
         }
@@ -109,7 +104,6 @@ impl Database {
             caches: Mutex::new(caches),
             totals: Totals::default(),
             failures: Failures::default(),
-            memory_peak: AtomicU64::new(0),
             budget,
             _shares: shares,
             log: options.log.clone(),
@@ -201,6 +195,19 @@ pub(super) fn open_segment(
     }
     load_segment(file, manifest, entry, !options.no_mmap, budget, shares)
         .map_err(|error| error.context(file.path()))
+}
+
+/// The limit that a caller set, or what machine and control groups have free.
+pub(super) fn memory_limit(bytes: u64) -> u64 {
+    match bytes {
+        0 => probe::available_bytes(),
+        limit => limit,
+    }
+}
+
+/// Bytes that an open segment keeps in memory.
+pub(super) fn segment_memory_bytes(file: &SegmentFile) -> u64 {
+    file.sections().map(|section| memory_bytes(&section)).fold(0, u64::saturating_add)
 }
 
 /// Bytes that an open segment keeps in memory for one of its sections.

@@ -61,6 +61,9 @@ pub struct Job<'a> {
     pub cancel: Option<&'a AtomicI32>,
     /// From the call on; 0: none.
     pub timeout_ns: u64,
+    /// For a job that holds parts of an index; 0: from what machine and cgroup have free. That of a build is one of
+    /// its parameters.
+    pub memory_limit_bytes: u64,
     /// Threads that the host lends; `None`: a pool of the job's own.
     pub pool: Option<&'a crate::pool::Pool>,
     /// Told about damage, strays and choices.
@@ -106,7 +109,7 @@ pub enum Part {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Advice {
-    /// Bring into memory now, as far as the limit allows.
+    /// Bring into memory now, and return when it is there.
     Warm = 1,
     /// Will not be needed for a while.
     Cold = 2,

@@ -64,7 +64,7 @@ pub struct MemoryReport {
     pub limit_bytes: u64,
     /// Sum of the parts below.
     pub total_bytes: u64,
-    /// Highest total since the open.
+    /// Sum of the most that each part had at a time: no total since the open was higher.
     pub peak_bytes: u64,
     /// Nodes and centroids.
     pub tree_bytes: u64,
@@ -95,7 +95,7 @@ pub struct SegmentReport {
     pub number: u64,
     /// Rows.
     pub rows: u64,
-    /// On disk, as the five below.
+    /// On disk, as the four below: nodes, their codes and centroids.
     pub tree_bytes: u64,
     /// Codes and factors.
     pub code_bytes: u64,

@@ -1,4 +1,4 @@
-//! What no caller can time or see from outside: threads of a build, one deadline a batch, lines of log, syncs.
+//! What no caller can time or see from outside: threads of a build, one deadline a batch, lines of log, syncs, reads.
 
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -152,6 +152,71 @@ fn lines_below_the_level_are_not_made() {
         open(&vfs, OpenOptions { log: Some(log), log_level: level, ..OpenOptions::default() });
         assert_eq!(heard.lock().unwrap().len(), lines, "{level:?}");
     }
+}
+
+#[test]
+fn a_peak_is_remembered_though_nobody_looked() {
+    let (_, database) = index();
+    let floats = floats(2);
+    let mut ids = [0; 10];
+    for query in floats.chunks(DIM).take(50) {
+        database.search(query, 10, &SearchParams::default(), &mut ids, None).unwrap();
+    }
+    let held = database.cache(CacheKind::Answers).used_bytes;
+    database.cache_clear(CacheKind::Answers);
+    let memory = database.memory();
+    assert!(held > 0 && memory.answer_cache_bytes == 0 && memory.scratch_bytes > 0);
+    assert_eq!(memory.peak_bytes, memory.total_bytes + held);
+    let cursor = database.cursor(&floats[..DIM], &SearchParams::default()).unwrap();
+    let with_cursor = database.memory();
+    assert!(
+        with_cursor.other_bytes > 0 && with_cursor.peak_bytes == memory.peak_bytes + with_cursor.other_bytes
+    );
+    drop(cursor);
+    assert_eq!(database.memory().peak_bytes, with_cursor.peak_bytes);
+}
+
+#[test]
+fn warming_reads_every_vector_and_stops_when_told() {
+    let (vfs, _) = index();
+    let faulty = FaultVfs::new(vfs);
+    let vfs: Arc<dyn Vfs> = Arc::new(faulty.clone());
+    let database = open(&vfs, OpenOptions::default());
+    let warm = |job: &Job<'_>| database.advise(Part::Vectors, Advice::Warm, job).map_err(|e| e.status());
+    let told: Mutex<Vec<(String, u64, u64)>> = Mutex::default();
+    let progress = |phase: &str, done: u64, total: u64| {
+        told.lock().unwrap().push((phase.into(), done, total));
+        true
+    };
+    let reads = |calls: Vec<Call>| calls.into_iter().filter(|call| *call == Call::Read).count();
+    let before = reads(faulty.calls());
+    assert_eq!(warm(&Job { progress: Some(&progress), ..Job::default() }), Ok(()));
+    assert_eq!(reads(faulty.calls()) - before, 1, "less than what is read at a time");
+    assert_eq!(*told.lock().unwrap(), [("warm".into(), 0, ROWS as u64)]);
+    let (token, no) = (AtomicI32::new(1), |_: &str, _: u64, _: u64| false);
+    assert_eq!(warm(&Job { cancel: Some(&token), ..Job::default() }), Err(Status::Cancelled));
+    assert_eq!(warm(&Job { progress: Some(&no), ..Job::default() }), Err(Status::Cancelled));
+    assert_eq!(warm(&Job { timeout_ns: 1, ..Job::default() }), Err(Status::Timeout));
+    let fault = Fault::Errno(libc::EIO);
+    faulty.set_plan(Some(Plan { call: Some(Call::Read), nth: 1, forever: true, fault }));
+    assert_eq!(warm(&Job::default()), Err(Status::Io));
+}
+
+#[test]
+fn verifying_keeps_its_limits() {
+    let (vfs, _) = index();
+    let verify = |memory_limit_bytes, progress| {
+        verify::verify_vfs(&vfs, &Job { memory_limit_bytes, progress, ..Job::default() })
+    };
+    let error = verify(1_000, None).unwrap_err();
+    assert_eq!(error.status(), Status::OutOfMemory);
+    let needed = error.needed_bytes().unwrap();
+    assert!(needed > ROWS as u64 && verify(needed - 1, None).is_err());
+    let (calls, started) = (AtomicUsize::new(0), Instant::now());
+    let count = |_: &str, _: u64, _: u64| calls.fetch_add(1, SeqCst) < usize::MAX;
+    assert_eq!(verify(needed, Some(&count)).unwrap(), 0);
+    let most = 2 + started.elapsed().as_millis() as usize / 100;
+    assert!((1..=most).contains(&calls.into_inner()), "at most ten times a second, and at the end");
 }
 
 /// Copies the index of `vfs`, its recall table left out or of a later version.

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::database::open::{open_files, open_segment};
+use crate::database::open::{memory_limit, open_files, open_segment, segment_memory_bytes};
 use crate::database::options::{Job, LogLevel, OpenOptions};
+use crate::database::throttle::Throttle;
 use crate::format::{Manifest, SegmentEntry, SegmentFile};
 use crate::memory::Budget;
 use crate::pool::cancel::Stop;
@@ -12,10 +13,12 @@ use crate::search::Segment;
 use crate::types::{Error, Result, Status};
 use crate::vfs::{OsVfs, Vfs};
 
-/// Checks every byte and every reference of the index at `path`; changes nothing.
+/// Checks every byte and every reference of the index at `path`; changes nothing. One segment at a time is in memory,
+/// as an open has it.
 ///
 /// # Errors
-/// The first damage, `VDB_CORRUPT` as a rule; `job.log` is told of each. Also what opening a directory gives.
+/// The first damage, `VDB_CORRUPT` as a rule; `job.log` is told of each. Also what opening a directory gives, and
+/// before any work `VDB_OUT_OF_MEMORY` for a limit that is too low.
 pub fn verify(path: &Path, job: &Job<'_>) -> Result<u64> {
     let vfs: Arc<dyn Vfs> = OsVfs::open_dir(path)?;
     verify_vfs(&vfs, job)
@@ -27,13 +30,26 @@ pub fn verify(path: &Path, job: &Job<'_>) -> Result<u64> {
 /// As [`verify`].
 pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<u64> {
     let (manifest, files) = open_files(&**vfs)?;
-    let mut found = Found { job, stop: job.stop(), first: None, damages: 0 };
+    let limit = memory_limit(job.memory_limit_bytes);
+    let needed = files.iter().flatten().map(segment_memory_bytes).max().unwrap_or(0);
+    if needed > limit {
+        return Err(Error::out_of_memory(&format!("verifying {}", vfs.display()), needed));
+    }
+    let budget = Budget::new(limit);
+    let throttle = Throttle::new(job.progress);
+    let mut found = Found { job, stop: job.stop(), throttle, first: None, damages: 0 };
     let total: u64 = manifest.segments.iter().map(|segment| segment.file_bytes).sum();
     let mut done = 0;
     for (file, entry) in files.into_iter().zip(&manifest.segments) {
-        match file.and_then(|file| verify_segment(&file, &manifest, entry, &mut found, done, total)) {
+        match file.and_then(|file| verify_segment(&file, &manifest, entry, &budget, &mut found, done, total))
+        {
             Ok(()) => {}
-            Err(error) if matches!(error.status(), Status::Cancelled | Status::Timeout) => return Err(error),
+            // The work ended, and says nothing about the file.
+            Err(error)
+                if matches!(error.status(), Status::Cancelled | Status::Timeout | Status::OutOfMemory) =>
+            {
+                return Err(error)
+            }
             Err(error) => found.damage(error),
         }
         done += entry.file_bytes;
@@ -45,6 +61,7 @@ pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<u64> {
 struct Found<'a> {
     job: &'a Job<'a>,
     stop: Stop<'a>,
+    throttle: Throttle<'a>,
     first: Option<Error>,
     damages: u64,
 }
@@ -63,6 +80,7 @@ fn verify_segment(
     file: &SegmentFile,
     manifest: &Manifest,
     entry: &SegmentEntry,
+    budget: &Budget,
     found: &mut Found<'_>,
     done: u64,
     total: u64,
@@ -74,18 +92,14 @@ fn verify_segment(
         if let Some(damage) = step.damage {
             found.damage(damage);
         }
-        match found.job.progress {
-            Some(progress) if !progress("verify", done + looked_at, total) => {
-                Err(Error::new(Status::Cancelled, "the progress callback said stop"))
-            }
-            _ => found.stop.check(),
-        }
+        found.throttle.check("verify", done + looked_at, total)?;
+        found.stop.check()
     })?;
     if found.damages > before {
         return Ok(());
     }
     let options = OpenOptions { no_mmap: true, ..OpenOptions::default() };
-    let segment = open_segment(file, manifest, entry, &options, &Budget::unlimited(), &mut Vec::new())?;
+    let segment = open_segment(file, manifest, entry, &options, budget, &mut Vec::new())?;
     check_ids(&segment).map_err(|error| error.context(file.path()))
 }
 

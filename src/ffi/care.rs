@@ -21,7 +21,7 @@ pub const VDB_PART_VECTORS: u32 = 1 << 2;
 /// How a part will be used. VDB_ADVICE_...
 pub type vdb_advice_t = u32;
 
-/// Bring it into memory now, as far as the limit allows, and wait for it.
+/// Bring it into memory now: vectors are read once, into the page cache, before the call returns.
 pub const VDB_ADVICE_WARM: vdb_advice_t = 1;
 /// It will not be needed for a while: give its memory back.
 pub const VDB_ADVICE_COLD: vdb_advice_t = 2;
@@ -30,13 +30,15 @@ pub const VDB_ADVICE_RANDOM: vdb_advice_t = 3;
 /// The system should read ahead.
 pub const VDB_ADVICE_SCAN: vdb_advice_t = 4;
 
-/// Says how parts of the index will be used. No answer depends on it.
+/// Says how parts of the index will be used. No answer depends on it. Tree and codes are in memory in any
+/// case: for them nothing is done. For vectors that are not mapped only VDB_ADVICE_WARM does something.
 ///
 ///   parts    VDB_PART_..., one or several
 ///   advice   VDB_ADVICE_...
 ///   job      NULL: quietly, to the end
 ///
-/// Errors: VDB_INVALID_ARGUMENT, VDB_IO, VDB_CANCELLED, VDB_TIMEOUT, VDB_FORKED. Threads: any number at once.
+/// Errors: VDB_INVALID_ARGUMENT, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT,
+/// VDB_FORKED. Threads: any number at once.
 ///
 /// ```c
 /// status = vdb_advise(db, VDB_PART_VECTORS, VDB_ADVICE_WARM, NULL, &error);
@@ -91,8 +93,9 @@ pub unsafe extern "C" fn vdb_advise(
 ///   damages   NULL, or receives how many there are
 ///
 /// Returns VDB_OK if all is as it was written. VDB_CORRUPT: the message names the first damage. Other errors:
-/// VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_IO, VDB_CANCELLED, VDB_TIMEOUT. Threads: any. Time:
-/// linear in the bytes of the index.
+/// VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_IO, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT.
+/// Threads: any. Time: linear in the bytes of the index. Memory: tree, codes and ids of one segment at a time,
+/// within memory_limit_bytes of the job; if that is too little, it says so before any work.
 ///
 /// ```c
 /// status = vdb_verify("words.vdb", NULL, NULL, &error);

@@ -206,9 +206,9 @@ pub struct vdb_memory_t {
     pub limit_bytes: u64,
     /// Sum of the parts below, but for mapped_bytes.
     pub total_bytes: u64,
-    /// Highest total since the open.
+    /// Sum of the most that each part has had: no total since the open was higher.
     pub peak_bytes: u64,
-    /// Nodes and centroids.
+    /// Nodes, their codes and centroids, the rotation.
     pub tree_bytes: u64,
     /// Codes and their factors.
     pub code_bytes: u64,
@@ -300,7 +300,7 @@ pub struct vdb_segment_t {
     pub number: u64,
     /// Rows in it.
     pub rows: u64,
-    /// On disk, as the next four: nodes and centroids.
+    /// On disk, as the next four: nodes, their codes and centroids.
     pub tree_bytes: u64,
     /// Codes and their factors.
     pub code_bytes: u64,
@@ -410,8 +410,9 @@ unsafe impl SizedStruct for vdb_tree_node_t {
 ///   index     0, the root, to vdb_segment_t.nodes - 1
 ///   node      lends buffers, and is filled
 ///
-/// The centroid has full precision; under VDB_METRIC_COSINE it is one of directions, of length 1 or less. On
-/// failure what the lent buffers hold is of no use.
+/// The centroid is the mean of the rows below, in full precision; under VDB_METRIC_COSINE it is one of
+/// directions, of length 1 or less. Rows that the build held out to measure recall move no centroid, but that
+/// of a leaf which has no others. On failure what the lent buffers hold is of no use.
 ///
 /// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once. Time: linear in what
 /// is filled.

@@ -141,6 +141,7 @@ pub(super) unsafe fn run_with_log<T>(
         // SAFETY: the caller's promise.
         cancel: unsafe { token(job.cancel) }?,
         timeout_ns: job.timeout_ns,
+        memory_limit_bytes: job.memory_limit_bytes,
         pool,
         log: (host_log.is_some() || observer.is_some()).then_some(&log),
     })

@@ -78,7 +78,8 @@ pub struct vdb_search_stats_t {
     pub rows_read: u64,
     /// Of vectors, from the page cache or from disk.
     pub bytes_read: u64,
-    /// Leaves of a segment, as set or as chosen from recall.
+    /// Leaves to visit, as set or as chosen from recall; the sum over segments, the queries of a batch, and attempts
+    /// where a first one found too few rows.
     pub probes: u32,
     /// Answers that came from the answer cache.
     pub answer_cache_hits: u32,

@@ -104,7 +104,8 @@ pub unsafe extern "C" fn vdb_borrow(
 pub const VDB_NODE_NONE: u64 = u64::MAX;
 
 /// Encodes a vector from the centroid of a node: the signs of their difference, rotated, or finer steps of it.
-/// The rows of a leaf are encoded from the centroid of the leaf's parent.
+/// The rows of a leaf are encoded from the centroid of the root's child that is above the leaf, or is it;
+/// where the root is the only leaf, from the root's.
 ///
 ///   vector, dim       the vector, as a query of vdb_search
 ///   segment, node     the node, as for vdb_tree_node. VDB_NODE_NONE: from the origin, by the rotation of the

@@ -25,7 +25,7 @@ pub extern "C" fn vdb_version() -> u32 {
 }
 
 /// Says which library is loaded in words for a bug report: version, system, and the kernels that this machine
-/// gets, as in "0.1.0 x86_64-linux avx512".
+/// gets, as in "0.1.0 x86_64-linux avx2".
 ///
 /// Returns a string that stays valid. Never fails. Any thread.
 #[no_mangle]

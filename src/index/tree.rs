@@ -201,11 +201,15 @@ impl Tree {
         self.nodes()[0].is_leaf()
     }
 
+    /// Bytes of the arrays, as they are stored.
+    pub fn stored_bytes(&self) -> u64 {
+        let p = &self.parts;
+        (p.nodes.len() + p.factors.len() + p.bytes.len() + p.codes.len() + p.centres.len()) as u64
+    }
+
     /// Bytes in memory.
     pub fn memory_bytes(&self) -> u64 {
-        let p = &self.parts;
-        let arrays = p.nodes.len() + p.factors.len() + p.bytes.len() + p.codes.len() + p.centres.len();
-        (arrays + self.leaf_nodes.len() * 4 + self.level_starts.len() * 4) as u64
+        self.stored_bytes() + (self.leaf_nodes.len() * 4 + self.level_starts.len() * 4) as u64
     }
 }
 

@@ -121,19 +121,25 @@ pub struct ScratchPool {
     slots: Vec<Mutex<Option<Box<Scratch>>>>,
     kept_bytes_max: u64,
     kept_bytes: AtomicU64,
+    peak_bytes: AtomicU64,
 }
 
 impl ScratchPool {
     /// A pool that keeps at most `slots` scratches, and at most `kept_bytes_max` bytes of them.
     pub fn new(slots: usize, kept_bytes_max: u64) -> Self {
         let slots = (0..slots).map(|_| Mutex::new(None)).collect();
-        ScratchPool { slots, kept_bytes_max, kept_bytes: AtomicU64::new(0) }
+        ScratchPool { slots, kept_bytes_max, kept_bytes: AtomicU64::new(0), peak_bytes: AtomicU64::new(0) }
     }
 
     /// Bytes of the scratches that are not lent at the moment.
     pub fn memory_bytes(&self) -> u64 {
         let held = self.slots.iter().filter_map(|slot| slot.try_lock().ok());
         held.map(|slot| slot.as_ref().map_or(0, |scratch| scratch.memory_bytes())).sum()
+    }
+
+    /// The most bytes that scratches which were not lent took at a time.
+    pub fn peak_bytes(&self) -> u64 {
+        self.peak_bytes.load(Relaxed)
     }
 
     /// A scratch, used or new.
@@ -156,7 +162,12 @@ impl ScratchPool {
     /// Keeps a scratch for the next search, or frees it if all slots are taken or the bytes are.
     pub fn give(&self, scratch: Box<Scratch>) {
         let bytes = scratch.memory_bytes();
-        if self.kept_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes) <= self.kept_bytes_max {
+        let kept_bytes = self.kept_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
+        if kept_bytes <= self.kept_bytes_max {
+            // As a rule one load: a peak is seldom passed.
+            if kept_bytes > self.peak_bytes.load(Relaxed) {
+                self.peak_bytes.fetch_max(kept_bytes, Relaxed);
+            }
             for slot in &self.slots {
                 if let Ok(mut held) = slot.try_lock() {
                     if held.is_none() {

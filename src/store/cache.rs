@@ -35,6 +35,8 @@ pub struct CacheInfo {
 struct Shard {
     rows: LruCache<(u64, u32), Arc<AlignedBytes>>,
     used_bytes: usize,
+    /// The most of them at a time.
+    peak_bytes: usize,
 }
 
 /// A byte-bounded cache of rows by segment and position.
@@ -49,7 +51,7 @@ pub struct VectorCache {
 impl VectorCache {
     /// A cache of at most `capacity_bytes`; 0: off.
     pub fn new(capacity_bytes: usize) -> Self {
-        let shard = || Mutex::new(Shard { rows: LruCache::unbounded(), used_bytes: 0 });
+        let shard = || Mutex::new(Shard { rows: LruCache::unbounded(), used_bytes: 0, peak_bytes: 0 });
         VectorCache {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             capacity_bytes: AtomicUsize::new(capacity_bytes),
@@ -90,6 +92,7 @@ impl VectorCache {
         shard.used_bytes += cost;
         // The bound of now: a resize sets it before it takes the lock, so that no entry slips past it.
         self.shrink(&mut shard, self.bound());
+        shard.peak_bytes = shard.peak_bytes.max(shard.used_bytes);
     }
 
     /// Sets a new bound at once; 0 turns the cache off. Counts are kept.
@@ -124,6 +127,11 @@ impl VectorCache {
             info.entries += shard.rows.len() as u64;
         }
         info
+    }
+
+    /// The most bytes that entries took at a time, or a little more: the sum of what each shard says of itself.
+    pub fn peak_bytes(&self) -> u64 {
+        self.shards.iter().map(|shard| lock(shard).peak_bytes as u64).sum()
     }
 
     /// Bytes of one shard.

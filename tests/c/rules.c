@@ -290,8 +290,23 @@ static void cursors_are_bounded(void) {
     while (opened > 0)
         vdb_cursor_free(cursors[--opened]);
     CHECK(memory_of(db).other_bytes == before);
+    CHECK(memory_of(db).total_bytes < memory.total_bytes && memory_of(db).peak_bytes >= memory.total_bytes);
     vdb_free(db);
     free(ids);
+}
+
+/* A check of all bytes keeps to the job's limit, or says which would do. */
+static void a_verify_is_bounded(void) {
+    vdb_error_t *error = NULL;
+    vdb_job_t job = new_job();
+    uint64_t damages = 7;
+    job.memory_limit_bytes = 1;
+    CHECK(vdb_verify(path, &job, &damages, &error) == VDB_OUT_OF_MEMORY && damages == 0);
+    CHECK(vdb_error_detail(error, VDB_DETAIL_NEEDED_BYTES) > 1);
+    job.memory_limit_bytes = (uint64_t)vdb_error_detail(error, VDB_DETAIL_NEEDED_BYTES);
+    vdb_error_free(error);
+    error = NULL;
+    OK(vdb_verify(path, &job, &damages, &error));
 }
 
 /* What the estimate says is enough, and no more than twice what is needed. */
@@ -366,6 +381,7 @@ int main(void) {
         lent_structs(db, info.code_bytes);
         struct_sizes(db);
         cursors_are_bounded();
+        a_verify_is_bounded();
         estimates();
         sentences(db);
         vdb_free(db);
