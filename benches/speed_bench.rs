@@ -111,6 +111,23 @@ fn single(
     });
 }
 
+/// No query twice, with the answer cache and without: what it costs where it never helps.
+fn never_again(criterion: &mut Criterion, name: &str, database: &Database, queries: &Queries) {
+    let (mut ids, mut distances, mut turn) = ([0; K], [0.0; K], 0usize);
+    let mut query = vec![0.0; queries.dim];
+    for (cache, no_cache) in [("cache_on", false), ("cache_off", true)] {
+        let params = SearchParams { no_cache, threads: 1, ..SearchParams::default() };
+        criterion.bench_function(&format!("{name}/{cache}"), |bencher| {
+            bencher.iter(|| {
+                turn += 1;
+                query.copy_from_slice(queries.get(turn));
+                query[0] += turn as f32 * 1e-7;
+                database.search(&query, K, &params, &mut ids, Some(&mut distances)).expect("search")
+            });
+        });
+    }
+}
+
 fn batch(
     criterion: &mut Criterion,
     name: &str,
@@ -160,6 +177,7 @@ fn searches(criterion: &mut Criterion) {
     batch(criterion, &format!("{name}_batch"), &tree, &queries, &all);
     let cached = SearchParams { threads: 1, ..SearchParams::default() };
     single(criterion, &format!("{name}_cached_query"), &tree, &queries, &cached);
+    never_again(criterion, &format!("{name}_new_query"), &tree, &queries);
 }
 
 criterion_group! {

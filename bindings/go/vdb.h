@@ -382,8 +382,9 @@ typedef struct vdb_search_stats_t {
     uint64_t descend_ns;         /**< Rank nodes, down to the leaves. */
     uint64_t scan_ns;            /**< Estimate distances from codes. */
     uint64_t walk_ns;            /**< Follow links between rows. */
-    uint64_t read_ns;            /**< Wait for vectors. */
-    uint64_t rerank_ns;          /**< Exact distances. */
+    uint64_t read_ns;            /**< Read vectors by system calls. Page faults of mapped ones are in
+                                      rerank_ns. */
+    uint64_t rerank_ns;          /**< Exact distances. VDB_SEARCH_EXACT over several threads: their sum. */
     uint64_t merge_ns;           /**< Join segments and threads. */
     uint64_t nodes_ranked;       /**< Nodes whose distance was taken. */
     uint64_t leaves_scanned;     /**< Leaves visited, in all segments. */
@@ -432,8 +433,9 @@ typedef struct vdb_search_params_t {
  *   ids         room for k
  *   distances   room for k, or NULL. Smaller is closer: squared L2, the negated inner product, 1 - cosine;
  *               exact, never an estimate
- *   count       NULL, or receives how many were found: below k only if fewer rows are there, or admitted by
- *               filter and max_distance. Slots behind them hold VDB_NO_ID and +infinity
+ *   count       NULL, or receives how many were found: below k only if fewer rows are there, admitted by
+ *               filter, or found within max_distance; of those within, the recall asked for is found.
+ *               Slots behind them hold VDB_NO_ID and +infinity
  *
  * The same call on the same index gives the same bits, single or in a batch, on any number of threads, with
  * caches or without, under the default rounding mode. Another k is another search: below full recall, the
@@ -776,8 +778,9 @@ typedef struct vdb_stats_t {
     uint64_t descend_ns;         /**< Rank nodes, down to the leaves. */
     uint64_t scan_ns;            /**< Estimate distances from codes. */
     uint64_t walk_ns;            /**< Follow links between rows. */
-    uint64_t read_ns;            /**< Wait for vectors. */
-    uint64_t rerank_ns;          /**< Exact distances. */
+    uint64_t read_ns;            /**< Read vectors by system calls. Page faults of mapped ones are in
+                                      rerank_ns. */
+    uint64_t rerank_ns;          /**< Exact distances. VDB_SEARCH_EXACT over several threads: their sum. */
     uint64_t merge_ns;           /**< Join segments and threads. */
     uint64_t nodes_ranked;       /**< Nodes whose distance was taken. */
     uint64_t leaves_scanned;     /**< Leaves visited. */

@@ -1,8 +1,10 @@
 //! The true neighbours of the held-out rows, found while the rows stream by.
 //!
-//! Held-out rows stand for queries: they are indexed like all others, but move no centroid, so that they are as foreign
-//! to the tree as a query is. Each group of rows is compared with all of them by one matrix product; the closest are
-//! kept with a few to spare, since the product rounds, and `tune` ranks them again by exact distance.
+//! Held-out rows stand for queries: they are indexed like all others, and the centroids that are stored leave them out.
+//! The partition was formed with them, though, so that a leaf's borders bend a little towards them, which no query can
+//! hope for; docs/experiments.md says how much that flatters the table. Each group of rows is compared with all of them
+//! by one matrix product; the closest are kept with a few to spare, since the product rounds, and `tune` ranks them
+//! again by exact distance.
 
 use crate::cluster::inner_products;
 use crate::topk::heap::TopK;

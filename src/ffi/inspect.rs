@@ -122,9 +122,9 @@ pub struct vdb_stats_t {
     pub scan_ns: u64,
     /// Follow links between rows.
     pub walk_ns: u64,
-    /// Wait for vectors.
+    /// Read vectors by system calls. Page faults of mapped ones are in rerank_ns.
     pub read_ns: u64,
-    /// Exact distances.
+    /// Exact distances. VDB_SEARCH_EXACT over several threads: their sum.
     pub rerank_ns: u64,
     /// Join segments and threads.
     pub merge_ns: u64,

@@ -60,9 +60,9 @@ pub struct vdb_search_stats_t {
     pub scan_ns: u64,
     /// Follow links between rows.
     pub walk_ns: u64,
-    /// Wait for vectors.
+    /// Read vectors by system calls. Page faults of mapped ones are in rerank_ns.
     pub read_ns: u64,
-    /// Exact distances.
+    /// Exact distances. VDB_SEARCH_EXACT over several threads: their sum.
     pub rerank_ns: u64,
     /// Join segments and threads.
     pub merge_ns: u64,
@@ -145,8 +145,9 @@ unsafe impl SizedStruct for vdb_search_params_t {
 ///   ids         room for k
 ///   distances   room for k, or NULL. Smaller is closer: squared L2, the negated inner product, 1 - cosine;
 ///               exact, never an estimate
-///   count       NULL, or receives how many were found: below k only if fewer rows are there, or admitted by
-///               filter and max_distance. Slots behind them hold VDB_NO_ID and +infinity
+///   count       NULL, or receives how many were found: below k only if fewer rows are there, admitted by
+///               filter, or found within max_distance; of those within, the recall asked for is found.
+///               Slots behind them hold VDB_NO_ID and +infinity
 ///
 /// The same call on the same index gives the same bits, single or in a batch, on any number of threads, with
 /// caches or without, under the default rounding mode. Another k is another search: below full recall, the

@@ -39,8 +39,7 @@ pub struct Candidates {
     upper: TopK<(u32, u32)>,
     capacity: usize,
     farthest: f32,
-    met: u64,
-    near: u64,
+    outer_near: u64,
 }
 
 impl Candidates {
@@ -50,20 +49,31 @@ impl Candidates {
         self.upper.reset(k);
         self.capacity = CAPACITY_MIN.max(k.saturating_mul(CAPACITY_A_K));
         self.farthest = farthest;
-        (self.met, self.near) = (0, 0);
+        self.outer_near = 0;
     }
 
-    /// Takes note of rows that a visit met, and how many of these, admitted or not, may lie within the limit.
+    /// True if the distance is limited, so that a visit should count the rows within.
     #[inline]
-    pub fn count(&mut self, met: u64, near: u64) {
-        self.met += met;
-        self.near += near;
+    pub fn is_limited(&self) -> bool {
+        self.farthest < f32::INFINITY
     }
 
-    /// True if the limit held back rows that were met: a wider visit would meet rows that are farther still.
-    /// Asked only where fewer than k rows were found, so that the limit alone was the threshold.
-    pub fn is_at_limit(&self) -> bool {
-        self.near < self.met
+    /// No row farther than this is an answer.
+    #[inline]
+    pub fn farthest(&self) -> f32 {
+        self.farthest
+    }
+
+    /// Takes note of rows within the limit, admitted or not, that the outer half of a visit met.
+    #[inline]
+    pub fn count_outer(&mut self, near: u64) {
+        self.outer_near += near;
+    }
+
+    /// True if the visit went past the limit: the half of its leaves that are farthest from the query had no row
+    /// within, so that wider ones are not expected to have any.
+    pub fn is_past_limit(&self) -> bool {
+        self.is_limited() && self.outer_near == 0
     }
 
     /// A row with a greater lower bound is no candidate.
@@ -93,7 +103,7 @@ impl Candidates {
             self.upper.push(held.distance, held.key);
         }
         self.list.extend_from_slice(&other.list);
-        self.count(other.met, other.near);
+        self.count_outer(other.outer_near);
         if self.list.len() >= 2 * self.capacity {
             self.cut();
         }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::search::rerank::{self, Exact, Reader};
 use crate::search::scratch::Scratch;
 use crate::search::tile::Context;
+use crate::stats::Clock;
 use crate::topk::heap::TopK;
 use crate::types::Result;
 
@@ -27,11 +28,14 @@ pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Resul
         (0..rows).step_by(UNIT_ROWS as usize).map(move |first| (segment, first, UNIT_ROWS.min(rows - first)))
     });
     let scan = |worker: usize, workers: usize, own: &mut Scratch, top: &mut TopK<u64>| -> Result<()> {
+        let mut clock = Clock::start();
+        let read_ns = own.stats.read_ns;
         let mut reader = Reader { cache: None, row: &mut own.stage.row, stats: &mut own.stats };
         for (segment, first, count) in units.clone().skip(worker).step_by(workers) {
             plan.stop.check()?;
             rerank::all(segment, first, count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
         }
+        clock.lap_beside(own.stats.read_ns - read_ns, &mut own.stats.rerank_ns);
         Ok(())
     };
     let mut top = std::mem::take(&mut scratch.queries[0].top);

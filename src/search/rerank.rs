@@ -121,6 +121,7 @@ pub fn by_bound(
     reader.stats.rows_reranked += reranked;
     reader.stats.rows_read += cost.rows;
     reader.stats.bytes_read += cost.bytes;
+    reader.stats.read_ns += cost.read_ns;
     Ok(())
 }
 
@@ -153,6 +154,7 @@ pub fn all(
     let end = first + count;
     let mut start = first;
     let mut near = 0;
+    let mut cost = ReadCost::default();
     while start < end {
         let rows = (end - start).min(run);
         let bytes = rows as usize * stride;
@@ -160,7 +162,7 @@ pub fn all(
             Some(mapped) => &mapped[start as usize * stride..][..bytes],
             None => {
                 reader.row.grow(bytes)?;
-                vectors.read_strides(start, &mut reader.row[..bytes])?;
+                vectors.read_strides(start, &mut reader.row[..bytes], &mut cost)?;
                 &reader.row[..bytes]
             }
         };
@@ -179,5 +181,6 @@ pub fn all(
     reader.stats.rows_reranked += u64::from(count);
     reader.stats.rows_read += u64::from(count);
     reader.stats.bytes_read += u64::from(count) * stride as u64;
+    reader.stats.read_ns += cost.read_ns;
     Ok(near)
 }

@@ -30,17 +30,20 @@ pub struct Scan<'a> {
 const PREFETCH_ROWS: usize = 64;
 
 impl Scan<'_> {
-    /// Scans the rows of a leaf. `bases` are the query's distances to the centres.
+    /// Scans the rows of a leaf. `bases` are the query's distances to the centres. `outer`: it lies in the outer half
+    /// of the visit.
     pub fn leaf(
         &self,
         leaf: u32,
+        outer: bool,
         prepared: &PreparedQuery,
         bases: &[f32],
         candidates: &mut Candidates,
         stage: &mut StageScratch,
     ) -> u64 {
         let node = self.index.tree.leaf(leaf);
-        self.run(node.first_row, node.row_count, bases[node.centre as usize], prepared, candidates, stage);
+        let base = bases[node.centre as usize];
+        self.run(node.first_row, node.row_count, base, outer, prepared, candidates, stage);
         u64::from(node.row_count)
     }
 
@@ -58,6 +61,7 @@ impl Scan<'_> {
         first: u32,
         row_count: u32,
         base: f32,
+        outer: bool,
         prepared: &PreparedQuery,
         candidates: &mut Candidates,
         stage: &mut StageScratch,
@@ -72,6 +76,11 @@ impl Scan<'_> {
             let factors = self.index.codes.factors(start, rows);
             let width = self.index.quantiser.error_width;
             estimates(prepared, base, width, factors, counted, &mut stage.estimates, &mut stage.deviations);
+            if outer && candidates.is_limited() {
+                let near =
+                    stage.estimates[..rows].iter().filter(|estimate| **estimate <= candidates.farthest());
+                candidates.count_outer(near.count() as u64);
+            }
             self.keep(start, &stage.estimates[..rows], &stage.deviations[..rows], candidates);
             start += rows as u32;
         }
@@ -93,7 +102,7 @@ impl Scan<'_> {
             let end = node.first_row + node.row_count;
             let here = left.partition_point(|p| *p < end);
             for position in &left[..here] {
-                self.run(*position, 1, bases[node.centre as usize], prepared, candidates, stage);
+                self.run(*position, 1, bases[node.centre as usize], false, prepared, candidates, stage);
             }
             left = &left[here..];
         }
@@ -102,14 +111,12 @@ impl Scan<'_> {
     #[inline]
     fn keep(&self, first: u32, estimates: &[f32], deviations: &[f32], candidates: &mut Candidates) {
         let mut threshold = candidates.threshold();
-        let mut near = 0;
         for (nth, (estimate, deviation)) in estimates.iter().zip(deviations).enumerate() {
             let slack = self.epsilon * deviation;
             let bound = estimate - slack;
             if bound > threshold {
                 continue;
             }
-            near += 1;
             let position = first + nth as u32;
             if !matches!(self.filter, Filter::All)
                 && !filter::admits(&self.filter, self.index.ids.id(position))
@@ -119,6 +126,5 @@ impl Scan<'_> {
             candidates.push(Candidate { bound, segment: self.segment, position }, estimate + slack);
             threshold = candidates.threshold();
         }
-        candidates.count(estimates.len() as u64, near);
     }
 }

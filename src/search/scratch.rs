@@ -60,8 +60,8 @@ pub struct StageScratch {
     pub next: Vec<Scored<u32>>,
     /// 8-bit products of a block of nodes.
     pub products: Vec<i32>,
-    /// (leaf, query) pairs of a tile.
-    pub visits: Vec<(u32, u32)>,
+    /// (leaf, query, in the outer half of its visit) of a tile.
+    pub visits: Vec<(u32, u32, bool)>,
     /// Positions that a filter names.
     pub positions: Vec<u32>,
     /// One row, or a run of rows, that was read.
@@ -92,7 +92,8 @@ impl Scratch {
     /// Bytes of the buffers that grow with what is searched.
     pub fn memory_bytes(&self) -> u64 {
         let stage = &self.stage;
-        let lists = (stage.frontier.capacity() + stage.next.capacity() + stage.visits.capacity()) * 8
+        let lists = (stage.frontier.capacity() + stage.next.capacity()) * 8
+            + stage.visits.capacity() * 12
             + (stage.positions.capacity()
                 + stage.products.capacity()
                 + self.open.capacity()

@@ -4,7 +4,6 @@
 //! query scans its leaves best first. Both keep the same candidates (see `candidates`), so both give the same bits.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
 
 use crate::index::filter;
 use crate::kernels::Kernels;
@@ -16,7 +15,9 @@ use crate::search::rerank::{self, Exact, Reader};
 use crate::search::scan::Scan;
 use crate::search::scratch::{QueryScratch, Scratch, ScratchPool};
 use crate::search::snapshot::{Segment, Snapshot};
+use crate::stats::Clock;
 use crate::store::cache::VectorCache;
+use crate::topk::heap::Scored;
 use crate::types::Result;
 
 /// Leaves between two looks at deadline and cancel token: about 50 us of work.
@@ -82,7 +83,7 @@ fn rounds(
         }
         open.retain(|query| {
             let state = &scratch.queries[*query as usize];
-            let too_few = state.found(context.plan) < context.plan.k && !state.candidates.is_at_limit();
+            let too_few = state.found(context.plan) < context.plan.k && !state.candidates.is_past_limit();
             too_few && !exhausted && context.plan.widen
         });
         widen = widen.saturating_mul(WIDEN);
@@ -121,7 +122,7 @@ fn visit(
     let Scratch { queries: states, stage, stats, .. } = scratch;
     stats.probes = stats.probes.saturating_add(probes.saturating_mul(open.len() as u32));
 
-    let clock = Instant::now();
+    let mut clock = Clock::start();
     let quantiser = &index.quantiser;
     for query in open {
         states[*query as usize].prepared.prepare(
@@ -133,8 +134,7 @@ fn visit(
             queries[*query as usize],
         );
     }
-    let quantised = clock.elapsed();
-    stats.quantise_ns += quantised.as_nanos() as u64;
+    clock.lap(&mut stats.quantise_ns);
 
     // A listed filter needs the distances to the centres, no leaves: as if all were probed.
     let route =
@@ -143,16 +143,19 @@ fn visit(
         descend(kernels, index, route, &mut states[*query as usize], stage, stats);
         plan.stop.check()?;
     }
-    let descended = clock.elapsed();
-    stats.descend_ns += (descended - quantised).as_nanos() as u64;
+    clock.lap(&mut stats.descend_ns);
 
     let scan = Scan { kernels, index, segment: number, epsilon: effort.epsilon, filter: plan.filter };
     if plan.listed {
         filter::positions(&plan.filter, &index.ids, &mut stage.positions);
     }
     if plan.rerank_all {
+        let read_ns = stats.read_ns;
         rerank_rows(context, segment, queries, open, scratch)?;
-    } else if plan.listed {
+        clock.lap_beside(scratch.stats.read_ns - read_ns, &mut scratch.stats.rerank_ns);
+        return Ok(route.probes >= leaves);
+    }
+    if plan.listed {
         let positions = std::mem::take(&mut stage.positions);
         for query in open {
             let QueryScratch { prepared, bases, candidates, .. } = &mut states[*query as usize];
@@ -163,7 +166,7 @@ fn visit(
     } else {
         scan_leaves(context, &scan, open, scratch)?;
     }
-    scratch.stats.scan_ns += (clock.elapsed() - descended).as_nanos() as u64;
+    clock.lap(&mut scratch.stats.scan_ns);
     Ok(route.probes >= leaves)
 }
 
@@ -182,22 +185,26 @@ fn rerank_rows(
         let metric = context.snapshot.metric;
         let exact = Exact::new(context.kernels, metric, context.snapshot.element, queries[*query as usize]);
         let mut reader = Reader { cache: None, row: &mut stage.row, stats };
-        let mut take = |nth: usize, first: u32, count: u32| {
+        let mut take = |nth: usize, outer: bool, first: u32, count: u32| {
             if nth.is_multiple_of(LEAVES_A_LOOK) {
                 plan.stop.check()?;
             }
             let near =
                 rerank::all(segment, first, count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
-            candidates.count(u64::from(count), near);
+            candidates.count_outer(if outer { near } else { 0 });
             Ok(())
         };
         if plan.listed {
-            stage.positions.iter().enumerate().try_for_each(|(nth, position)| take(nth, *position, 1))?;
+            stage
+                .positions
+                .iter()
+                .enumerate()
+                .try_for_each(|(nth, position)| take(nth, false, *position, 1))?;
             continue;
         }
         for (nth, leaf) in leaves.iter().enumerate() {
             let leaf = segment.index.tree.leaf(leaf.key);
-            take(nth, leaf.first_row, leaf.row_count)?;
+            take(nth, is_outer(nth, leaves.len()), leaf.first_row, leaf.row_count)?;
         }
         stats.leaves_scanned += leaves.len() as u64;
     }
@@ -214,7 +221,7 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
         stats.leaves_scanned += leaves.len() as u64;
         stats.codes_scanned += rows;
         if let Some(pool) = context.pool.filter(|_| rows >= PARALLEL_ROWS && context.threads > 1) {
-            let units = units(scan, leaves.iter().map(|leaf| leaf.key), bases);
+            let units = units(scan, leaves, bases);
             return scan_units(context, scan, pool, &units, prepared, candidates);
         }
         for (nth, leaf) in leaves.iter().enumerate() {
@@ -224,26 +231,33 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
             if let Some(next) = leaves.get(nth + 1) {
                 scan.prefetch(next.key);
             }
-            scan.leaf(leaf.key, prepared, bases, candidates, stage);
+            scan.leaf(leaf.key, is_outer(nth, leaves.len()), prepared, bases, candidates, stage);
         }
         return Ok(());
     }
     let mut visits = std::mem::take(&mut stage.visits);
     visits.clear();
     for query in open {
-        visits.extend(states[*query as usize].leaves.iter().map(|leaf| (leaf.key, *query)));
+        let leaves = &states[*query as usize].leaves;
+        let visit = |(nth, leaf): (usize, &Scored<u32>)| (leaf.key, *query, is_outer(nth, leaves.len()));
+        visits.extend(leaves.iter().enumerate().map(visit));
     }
     visits.sort_unstable();
-    for (nth, (leaf, query)) in visits.iter().enumerate() {
+    for (nth, (leaf, query, outer)) in visits.iter().enumerate() {
         if nth % LEAVES_A_LOOK == 0 {
             context.plan.stop.check()?;
         }
         let QueryScratch { prepared, bases, candidates, .. } = &mut states[*query as usize];
-        stats.codes_scanned += scan.leaf(*leaf, prepared, bases, candidates, stage);
+        stats.codes_scanned += scan.leaf(*leaf, *outer, prepared, bases, candidates, stage);
     }
     stats.leaves_scanned += visits.len() as u64;
     stage.visits = visits;
     Ok(())
+}
+
+/// True if the nth best of the leaves of a visit belongs to its outer half.
+fn is_outer(nth: usize, leaves: usize) -> bool {
+    2 * nth >= leaves.saturating_sub(1)
 }
 
 /// A run of rows with one centre.
@@ -251,17 +265,19 @@ struct Unit {
     first: u32,
     count: u32,
     base: f32,
+    outer: bool,
 }
 
-fn units(scan: &Scan<'_>, leaves: impl Iterator<Item = u32>, bases: &[f32]) -> Vec<Unit> {
+fn units(scan: &Scan<'_>, leaves: &[Scored<u32>], bases: &[f32]) -> Vec<Unit> {
     let mut units = Vec::new();
-    for leaf in leaves {
-        let node = scan.index.tree.leaf(leaf);
+    for (nth, leaf) in leaves.iter().enumerate() {
+        let node = scan.index.tree.leaf(leaf.key);
+        let outer = is_outer(nth, leaves.len());
         let end = node.first_row + node.row_count;
         let mut first = node.first_row;
         while first < end {
             let count = (end - first).min(UNIT_ROWS);
-            units.push(Unit { first, count, base: bases[node.centre as usize] });
+            units.push(Unit { first, count, base: bases[node.centre as usize], outer });
             first += count;
         }
     }
@@ -287,7 +303,7 @@ fn scan_units(
         own.reset(context.plan.k, context.plan.farthest);
         for unit in units.iter().skip(worker).step_by(workers) {
             context.plan.stop.check()?;
-            scan.run(unit.first, unit.count, unit.base, prepared, own, stage);
+            scan.run(unit.first, unit.count, unit.base, unit.outer, prepared, own, stage);
         }
         joined.lock().unwrap_or_else(PoisonError::into_inner).merge(own);
         context.scratches.give(scratch);
@@ -300,7 +316,8 @@ fn finish(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> R
     let plan = context.plan;
     let snapshot = context.snapshot;
     let Scratch { queries: states, stage, stats, .. } = scratch;
-    let clock = Instant::now();
+    let mut clock = Clock::start();
+    let read_ns = stats.read_ns;
     for (state, query) in states.iter_mut().zip(queries) {
         if !plan.rerank_all {
             let exact = Exact::new(context.kernels, snapshot.metric, snapshot.element, query);
@@ -313,11 +330,10 @@ fn finish(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> R
         }
         plan.stop.check()?;
     }
-    let reranked = clock.elapsed();
-    stats.rerank_ns += reranked.as_nanos() as u64;
+    clock.lap_beside(stats.read_ns - read_ns, &mut stats.rerank_ns);
     for state in &mut states[..queries.len()] {
         state.top.sorted();
     }
-    stats.merge_ns += (clock.elapsed() - reranked).as_nanos() as u64;
+    clock.lap(&mut stats.merge_ns);
     Ok(())
 }

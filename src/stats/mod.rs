@@ -23,9 +23,9 @@ pub struct SearchStats {
     pub scan_ns: u64,
     /// Following links.
     pub walk_ns: u64,
-    /// Waiting for full vectors.
+    /// Waiting for full vectors that are read by system calls; the page faults of mapped ones are part of `rerank_ns`.
     pub read_ns: u64,
-    /// Exact distances of candidates.
+    /// Exact distances of candidates; of exact searches over several threads, summed over these.
     pub rerank_ns: u64,
     /// Joining the answers of segments.
     pub merge_ns: u64,
@@ -83,8 +83,14 @@ impl Clock {
 
     /// Ends a phase: adds its nanoseconds to `phase_ns`, and starts the next one.
     pub fn lap(&mut self, phase_ns: &mut u64) {
+        self.lap_beside(0, phase_ns);
+    }
+
+    /// Ends a phase of which `beside_ns` are counted already as another phase.
+    pub fn lap_beside(&mut self, beside_ns: u64, phase_ns: &mut u64) {
         let now = Instant::now();
-        *phase_ns += u64::try_from((now - self.0).as_nanos()).unwrap_or(u64::MAX);
+        let lap_ns = u64::try_from((now - self.0).as_nanos()).unwrap_or(u64::MAX);
+        *phase_ns += lap_ns.saturating_sub(beside_ns);
         self.0 = now;
     }
 }

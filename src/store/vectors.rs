@@ -5,6 +5,7 @@
 //! The cache belongs to the read path: a mapped row is already where the page cache has it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::memory::AlignedBytes;
 use crate::store::cache::VectorCache;
@@ -72,6 +73,8 @@ pub struct ReadCost {
     pub rows: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Time inside reads of the file; of a mapped file none is known.
+    pub read_ns: u64,
 }
 
 impl Vectors {
@@ -182,7 +185,7 @@ impl Vectors {
         if position >= self.rows || buffer.len() < row_bytes {
             return Err(Error::new(Status::Internal, "vectors: a position or buffer is out of range"));
         }
-        self.read(position, &mut buffer[..row_bytes])?;
+        self.read(position, &mut buffer[..row_bytes], cost)?;
         if let Some(cache) = cache {
             cache.put(self.segment, position, &buffer[..row_bytes]);
         }
@@ -190,16 +193,20 @@ impl Vectors {
     }
 
     /// Reads `out.len() / stride` whole strides from position `first` on, past any cache: for scans of all rows.
+    /// Of the cost, counts the time.
     ///
     /// # Errors
     /// `VDB_IO` and `VDB_CORRUPT`.
-    pub fn read_strides(&self, first: u32, out: &mut [u8]) -> Result<()> {
-        self.read(first, out)
+    pub fn read_strides(&self, first: u32, out: &mut [u8], cost: &mut ReadCost) -> Result<()> {
+        self.read(first, out, cost)
     }
 
-    fn read(&self, position: u32, out: &mut [u8]) -> Result<()> {
+    fn read(&self, position: u32, out: &mut [u8], cost: &mut ReadCost) -> Result<()> {
         let at = self.offset + u64::from(position) * self.stride as u64;
-        self.file.read_exact_at(out, at).map_err(|error| {
+        let clock = Instant::now();
+        let done = self.file.read_exact_at(out, at);
+        cost.read_ns += clock.elapsed().as_nanos() as u64;
+        done.map_err(|error| {
             Error::io("vectors: a row could not be read; check the disk and run \"vdb verify\"", &error)
         })
     }

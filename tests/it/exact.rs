@@ -1,7 +1,9 @@
 //! All leaves probed and every row reranked is the exact answer, id for id; so is the exact mode. Vectors
 //! come back as they were given, and a distance is what the documentation says.
 
-use crate::support::{carried, everything, exact, search, searches, Index, Naive, Set, ELEMENTS, METRICS};
+use crate::support::{
+    carried, everything, exact, search, search_counted, searches, Index, Naive, Set, ELEMENTS, METRICS,
+};
 use vdb::database::OpenOptions;
 use vdb::types::params::{BuildParams, SearchParams, RERANK_ALL};
 use vdb::types::{ElementType, Metric};
@@ -134,6 +136,19 @@ fn read_and_mapped_handles_give_the_same_bits() {
     let some = SearchParams { probes: 5, ..everything() };
     for params in [everything(), exact(), crate::support::plain(), some] {
         assert_eq!(searches(&index.db, &queries, 10, &params), searches(&read, &queries, 10, &params));
+    }
+}
+
+#[test]
+fn time_in_system_calls_is_told_apart_from_that_of_distances() {
+    let index = Index::tree(Set::typical(Metric::L2, 1200, 70), 24);
+    let read = index.open(&OpenOptions { no_mmap: true, threads: 1, ..OpenOptions::default() });
+    let query = index.set.queries(1);
+    for params in [everything(), exact(), crate::support::plain()] {
+        let (_, mapped) = search_counted(&index.db, &query, 10, &params);
+        let (_, read) = search_counted(&read, &query, 10, &params);
+        assert!(mapped.read_ns == 0 && mapped.rerank_ns > 0 && read.read_ns > 0 && read.rerank_ns > 0);
+        assert_eq!(mapped.scan_ns > 0, mapped.codes_scanned > 0, "exact distances are no scan of codes");
     }
 }
 

@@ -206,18 +206,37 @@ fn a_limit_that_holds_nobody_back_changes_nothing_and_one_too_near_leaves_nothin
 #[test]
 fn recall_within_a_limit_is_that_of_a_search() {
     for metric in METRICS {
-        let index = Index::tree(Set::typical(metric, 8000, 32), 24);
-        let (mut found, mut within) = (0, 0);
-        for query in index.set.queries(60).chunks_exact(32) {
-            let limit = search(&index.db, query, 40, &exact()).distances[39];
-            for k in [40, 400] {
-                let params = SearchParams { max_distance: Some(limit), ..plain() };
-                found += search(&index.db, query, k, &params).ids.len();
-                within += 40;
+        let index = Index::tree(Set::typical(metric, 20_000, 32), 24);
+        let all: HashSet<u64> = index.set.all_ids().into_iter().collect();
+        let third = some_of(&index.set.all_ids(), 7000, 7);
+        // (found, within) without a filter, with one, and with one that turns the near half of those within away.
+        let mut sums = [(0, 0); 3];
+        let mut sums_of_one_leaf = [(0, 0); 3];
+        for query in index.set.queries(40).chunks_exact(32) {
+            for rank in [40, 1000] {
+                let ranked = search(&index.db, query, rank, &exact());
+                let limit = ranked.distances[rank - 1];
+                let far = all.iter().copied().filter(|id| !ranked.ids[..rank / 2].contains(id)).collect();
+                for (nth, admitted) in [&all, &third, &far].into_iter().enumerate() {
+                    let named = &Named::forms(&index.set.all_ids(), admitted)[0];
+                    let within = ranked.ids.iter().filter(|id| admitted.contains(id)).count();
+                    let params =
+                        SearchParams { max_distance: Some(limit), filter: named.filter(), ..plain() };
+                    let found = |k, params| search(&index.db, query, k, &params).ids.len();
+                    sums[nth].0 += found(within, params) + found(2 * rank, params);
+                    sums[nth].1 += 2 * within;
+                    // A visit that is too narrow goes on until it is past the limit.
+                    sums_of_one_leaf[nth].0 += found(2 * rank, SearchParams { probes: 1, ..params });
+                    sums_of_one_leaf[nth].1 += within;
+                }
             }
         }
-        let recall = found as f64 / within as f64;
-        assert!(recall >= 0.93, "{}: {found} of {within} rows within the limit", metric.name());
+        for (sums, least) in [(sums, 0.96), (sums_of_one_leaf, 0.88)] {
+            for (found, within) in sums {
+                let recall = found as f64 / within as f64;
+                assert!(recall >= least, "{}: {found} of {within} rows within the limit", metric.name());
+            }
+        }
     }
 }
 
