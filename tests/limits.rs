@@ -239,6 +239,7 @@ fn a_build_stays_below_its_estimate_and_reports_no_less_than_it_took() {
         (3_000, 32, base.clone()),
         (30_000, 48, base.clone()),
         (30_000, 48, BuildParams { threads: 2, metric: Metric::Cosine, ..base.clone() }),
+        (30_000, 8, BuildParams { threads: 8, ..base.clone() }),
         (30_000, 48, BuildParams { flat: true, code_bits: 4, ..base.clone() }),
         (30_000, 48, BuildParams { segment_rows: 8_000, leaf_rows: 16, ..base.clone() }),
         (2_000, 1_500, BuildParams { leaf_rows: 30, metric: Metric::InnerProduct, ..base.clone() }),

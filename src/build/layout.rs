@@ -2,6 +2,7 @@
 //!
 //! `estimate` and the build itself use the same formulas, and a test holds them against what a build took.
 
+use crate::build::truth;
 use crate::index::tree::{Node, NodeFactors};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::quantize::rotation::PAD;
@@ -134,7 +135,8 @@ impl BuildLayout {
 
     /// Bytes of one group of rows that a thread works on in the second pass.
     pub fn cell_memory_bytes(&self) -> u64 {
-        let row = self.dim * (self.element.bytes() + 8) + self.shape.padded * 4 + 64;
+        let products = 4 * truth::TILE.min(self.held_out);
+        let row = self.dim * (self.element.bytes() + 8) + self.shape.padded * 4 + products + 64;
         (self.cell_rows_max.min(self.rows.max(1) as usize) * row) as u64
     }
 

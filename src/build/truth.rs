@@ -12,6 +12,8 @@ use crate::types::Metric;
 
 /// Neighbours that recall is measured on.
 pub const TRUTH_K: usize = 10;
+/// Held-out rows whose products with a group are formed at once: the group is packed anew for each tile.
+pub const TILE: usize = 256;
 /// Kept beyond them for the rounding of the product.
 const SPARE: usize = 6;
 
@@ -70,8 +72,6 @@ impl Truth {
             Metric::L2 => floats.chunks_exact(self.dim).map(|v| v.iter().map(|x| x * x).sum()).collect(),
             _ => vec![0.0; count],
         };
-        /// Held-out rows whose products with a group are formed at once: the group is packed anew for each tile.
-        const TILE: usize = 256;
         let mut products = vec![0.0f32; TILE.min(self.rows.len()) * count];
         for first in (0..self.rows.len()).step_by(TILE) {
             let tile = TILE.min(self.rows.len() - first);

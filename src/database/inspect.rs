@@ -380,7 +380,8 @@ impl Database {
                 stop.check()?;
                 throttle.check("warm", done, total)?;
                 let rows = rows_a_read.min(vectors.rows() - first);
-                vectors.read_strides(first, &mut buffer[..rows as usize * vectors.stride()])?;
+                let block = &mut buffer[..rows as usize * vectors.stride()];
+                vectors.read_strides(first, block, &mut ReadCost::default())?;
                 done += u64::from(rows);
             }
         }
