@@ -68,7 +68,6 @@ pub(super) struct Failures {
     pub cancels: AtomicU64,
     pub batches: AtomicU64,
     pub batch_queries: AtomicU64,
-    pub search_ns: AtomicU64,
 }
 
 /// What a search found and did.
@@ -113,7 +112,7 @@ impl Database {
     ) -> Result<SearchOutcome> {
         let started = Instant::now();
         let outcome = self.search_checked(query, k, params, ids, distances);
-        self.inner.failures.search_ns.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
+        self.inner.totals.add_time(started.elapsed().as_nanos() as u64);
         match &outcome {
             Ok(outcome) => self.inner.totals.add(1, &outcome.stats),
             Err(error) => self.inner.failures.count(error),
@@ -173,7 +172,7 @@ impl Database {
         let started = Instant::now();
         let outcome = self.batch_checked(queries, dim, k, params, ids, distances, counts);
         let failures = &self.inner.failures;
-        failures.search_ns.fetch_add(started.elapsed().as_nanos() as u64, Relaxed);
+        self.inner.totals.add_time(started.elapsed().as_nanos() as u64);
         match &outcome {
             Ok(stats) => {
                 let count = (queries.len() / dim.max(1)) as u64;

@@ -61,7 +61,7 @@ impl Database {
             errors: failures.errors.load(Relaxed),
             timeouts: failures.timeouts.load(Relaxed),
             cancels: failures.cancels.load(Relaxed),
-            search_ns: failures.search_ns.load(Relaxed),
+            search_ns: self.inner.totals.search_ns(),
             work: total.sums,
         }
     }

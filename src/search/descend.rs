@@ -39,7 +39,7 @@ pub struct Route {
     pub spread_weight: f32,
 }
 
-/// Fills `query.bases` and `query.leaves` for the leaves of `route`. `query.prepared` is ready.
+/// Fills `query.leaves` for the leaves of `route`, once [`rank_centres`] has filled `query.bases`.
 pub fn descend(
     kernels: &Kernels,
     index: &SegmentIndex,
@@ -51,7 +51,6 @@ pub fn descend(
     let QueryScratch { prepared, bases, leaves, .. } = query;
     let tree = &index.tree;
     let probes = route.probes;
-    rank_centres(kernels, index, prepared, bases);
     leaves.clear();
     if probes >= tree.leaf_count() {
         leaves.extend((0..tree.leaf_count()).map(|leaf| Scored { distance: 0.0, key: leaf }));
@@ -108,8 +107,10 @@ pub fn descend(
     }
 }
 
-/// Distances of the query to the centres of the codes, exact up to rounding in one fixed order.
-fn rank_centres(kernels: &Kernels, index: &SegmentIndex, prepared: &PreparedQuery, bases: &mut Vec<f32>) {
+/// Fills `query.bases`, the distances of the query to the centres of the codes, exact up to rounding in one fixed
+/// order. `query.prepared` is ready.
+pub fn rank_centres(kernels: &Kernels, index: &SegmentIndex, query: &mut QueryScratch) {
+    let QueryScratch { prepared, bases, .. } = query;
     bases.clear();
     let metric = index.quantiser.metric;
     bases.extend(index.tree.centres().map(|centre| centre_distance(kernels, metric, centre, prepared)));

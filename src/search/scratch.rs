@@ -6,7 +6,7 @@ use std::sync::{Mutex, TryLockError};
 use crate::memory::AlignedBytes;
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::Candidates;
-use crate::stats::SearchStats;
+use crate::stats::{thread_shard, SearchStats};
 use crate::topk::heap::{Scored, TopK};
 
 /// Rows that are estimated at once: their numbers fit the first-level cache beside the query.
@@ -117,9 +117,14 @@ impl Default for Scratch {
     }
 }
 
-/// Scratches between searches. Taking and giving back never waits: a busy slot is passed over.
+/// Where one scratch waits, on cache lines of its own.
+#[repr(align(128))]
+struct Slot(Mutex<Option<Box<Scratch>>>);
+
+/// Scratches between searches. Taking and giving back never waits: a busy slot is passed over. A thread looks first
+/// where no other does as a rule.
 pub struct ScratchPool {
-    slots: Vec<Mutex<Option<Box<Scratch>>>>,
+    slots: Vec<Slot>,
     kept_bytes_max: u64,
     kept_bytes: AtomicU64,
     peak_bytes: AtomicU64,
@@ -128,13 +133,18 @@ pub struct ScratchPool {
 impl ScratchPool {
     /// A pool that keeps at most `slots` scratches, and at most `kept_bytes_max` bytes of them.
     pub fn new(slots: usize, kept_bytes_max: u64) -> Self {
-        let slots = (0..slots).map(|_| Mutex::new(None)).collect();
+        let slots = (0..slots).map(|_| Slot(Mutex::new(None))).collect();
         ScratchPool { slots, kept_bytes_max, kept_bytes: AtomicU64::new(0), peak_bytes: AtomicU64::new(0) }
+    }
+
+    fn slots_for_thread(&self) -> impl Iterator<Item = &Slot> {
+        let first = thread_shard().min(self.slots.len());
+        self.slots[first..].iter().chain(&self.slots[..first])
     }
 
     /// Bytes of the scratches that are not lent at the moment.
     pub fn memory_bytes(&self) -> u64 {
-        let held = self.slots.iter().filter_map(|slot| slot.try_lock().ok());
+        let held = self.slots.iter().filter_map(|slot| slot.0.try_lock().ok());
         held.map(|slot| slot.as_ref().map_or(0, |scratch| scratch.memory_bytes())).sum()
     }
 
@@ -145,8 +155,8 @@ impl ScratchPool {
 
     /// A scratch, used or new.
     pub fn take(&self) -> Box<Scratch> {
-        for slot in &self.slots {
-            let held = match slot.try_lock() {
+        for slot in self.slots_for_thread() {
+            let held = match slot.0.try_lock() {
                 Ok(mut held) => held.take(),
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
                 Err(TryLockError::WouldBlock) => None,
@@ -169,8 +179,8 @@ impl ScratchPool {
             if kept_bytes > self.peak_bytes.load(Relaxed) {
                 self.peak_bytes.fetch_max(kept_bytes, Relaxed);
             }
-            for slot in &self.slots {
-                if let Ok(mut held) = slot.try_lock() {
+            for slot in self.slots_for_thread() {
+                if let Ok(mut held) = slot.0.try_lock() {
                     if held.is_none() {
                         *held = Some(scratch);
                         return;

@@ -9,7 +9,7 @@ use crate::index::filter;
 use crate::kernels::Kernels;
 use crate::pool::Pool;
 use crate::search::candidates::Candidates;
-use crate::search::descend::{descend, Route};
+use crate::search::descend::{descend, rank_centres, Route};
 use crate::search::plan::Plan;
 use crate::search::rerank::{self, Exact, Reader};
 use crate::search::scan::Scan;
@@ -119,6 +119,7 @@ fn visit(
     let leaves = index.tree.leaf_count();
     let effort = plan.effort(segment);
     let probes = effort.probes.saturating_mul(widen).min(leaves);
+    let exhausted = plan.listed || probes >= leaves;
     let Scratch { queries: states, stage, stats, .. } = scratch;
     stats.probes = stats.probes.saturating_add(probes.saturating_mul(open.len() as u32));
 
@@ -136,11 +137,13 @@ fn visit(
     }
     clock.lap(&mut stats.quantise_ns);
 
-    // A listed filter needs the distances to the centres, no leaves: as if all were probed.
-    let route =
-        Route { probes: if plan.listed { leaves } else { probes }, spread_weight: effort.spread_weight };
+    let route = Route { probes, spread_weight: effort.spread_weight };
     for query in open {
-        descend(kernels, index, route, &mut states[*query as usize], stage, stats);
+        rank_centres(kernels, index, &mut states[*query as usize]);
+        // Rows that a filter lists are met wherever they lie.
+        if !plan.listed {
+            descend(kernels, index, route, &mut states[*query as usize], stage, stats);
+        }
         plan.stop.check()?;
     }
     clock.lap(&mut stats.descend_ns);
@@ -153,7 +156,7 @@ fn visit(
         let read_ns = stats.read_ns;
         rerank_rows(context, segment, queries, open, scratch)?;
         clock.lap_beside(scratch.stats.read_ns - read_ns, &mut scratch.stats.rerank_ns);
-        return Ok(route.probes >= leaves);
+        return Ok(exhausted);
     }
     if plan.listed {
         let positions = std::mem::take(&mut stage.positions);
@@ -167,7 +170,7 @@ fn visit(
         scan_leaves(context, &scan, open, scratch)?;
     }
     clock.lap(&mut scratch.stats.scan_ns);
-    Ok(route.probes >= leaves)
+    Ok(exhausted)
 }
 
 /// Every row of the chosen leaves, or every listed row, by its exact distance.

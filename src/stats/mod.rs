@@ -127,8 +127,8 @@ pub struct TotalStats {
     pub sums: SearchStats,
 }
 
-/// Shards of [`Totals`]; more threads than this begin to share.
-const SHARDS: usize = 16;
+/// Into so many shards threads are divided; more of them begin to share.
+pub const THREAD_SHARDS: usize = 16;
 
 /// Numbers of a [`TotalStats`], without the generation.
 const COUNTS: usize = 16;
@@ -138,19 +138,20 @@ const COUNTS: usize = 16;
 #[derive(Default)]
 struct Shard {
     counts: [Counter; COUNTS],
+    search_ns: Counter,
     generation: AtomicU64,
 }
 
 /// The sums of a handle, added to by all threads.
 #[derive(Default)]
 pub struct Totals {
-    shards: [Shard; SHARDS],
+    shards: [Shard; THREAD_SHARDS],
 }
 
 impl Totals {
     /// Adds `searches` searches that did `stats` together.
     pub fn add(&self, searches: u64, stats: &SearchStats) {
-        let shard = &self.shards[shard_of_thread()];
+        let shard = &self.shards[thread_shard()];
         for (counter, count) in shard.counts.iter().zip(counts(searches, stats)) {
             if count > 0 {
                 counter.add(count);
@@ -159,6 +160,16 @@ impl Totals {
         if stats.generation > shard.generation.load(Ordering::Relaxed) {
             shard.generation.fetch_max(stats.generation, Ordering::Relaxed);
         }
+    }
+
+    /// Adds the time of a call, successful or not.
+    pub fn add_time(&self, search_ns: u64) {
+        self.shards[thread_shard()].search_ns.add(search_ns);
+    }
+
+    /// Time of all calls so far.
+    pub fn search_ns(&self) -> u64 {
+        self.shards.iter().fold(0, |sum, shard| sum.wrapping_add(shard.search_ns.sum()))
     }
 
     /// The sums so far.
@@ -242,14 +253,14 @@ fn total(counts: [u64; COUNTS], generation: u64) -> TotalStats {
     TotalStats { searches, answer_cache_hits, probes, sums }
 }
 
-/// Threads take shards in turn, once in their life.
-fn shard_of_thread() -> usize {
+/// The shard of this thread, below [`THREAD_SHARDS`]: threads take them in turn, once in their life.
+pub fn thread_shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     // Constant and without a destructor: nothing is registered with the host's thread.
     thread_local!(static SHARD: Cell<usize> = const { Cell::new(usize::MAX) });
     SHARD.with(|shard| {
         if shard.get() == usize::MAX {
-            shard.set(NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS);
+            shard.set(NEXT.fetch_add(1, Ordering::Relaxed) % THREAD_SHARDS);
         }
         shard.get()
     })
@@ -290,6 +301,7 @@ mod tests {
                 scope.spawn(move || {
                     for search in 0..50 {
                         totals.add(1, &sample(thread * 100 + search));
+                        totals.add_time(2);
                     }
                 });
             }
@@ -301,7 +313,7 @@ mod tests {
             }
         }
         let total = totals.sum();
-        assert_eq!((total.searches, total.answer_cache_hits), (2000, 2000));
+        assert_eq!((total.searches, total.answer_cache_hits, totals.search_ns()), (2000, 2000, 4000));
         assert_eq!(total.probes, u64::from(expected.probes));
         assert_eq!(total.sums, SearchStats { probes: 0, answer_cache_hit: 0, ..expected });
         assert_eq!(total.sums.generation, 39 * 100 + 49 + 15);
