@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::arg;
 use super::error::{vdb_error_t, vdb_status_t};
-use super::guard::{guard, in_callback, quiet};
+use super::guard::{blank_unless_ok, guard, in_callback, quiet};
 use super::job::{token, vdb_cancel_t};
 use super::open::{check_dim, check_process, database, vdb_t};
 use super::search::{stats_output, vdb_search_params_t, with_params, Slots};
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn vdb_cursor_next(
                 Slots::new("capacity", ids, distances, 1, capacity)
             },
             |mut slots| {
-                slots.blank_on_failure(|slots| {
+                blank_unless_ok(&mut slots, Slots::blank, |slots| {
                     let handle = live(cursor)?;
                     check_process(&handle.fork)?;
                     let cancel = token(handle.cancel)?;

@@ -46,6 +46,29 @@ pub(super) unsafe fn guard<O>(
     unsafe { error::report(error, result) }
 }
 
+/// Runs `work`, which writes `outputs` bit by bit; unless it ends in success, `blank` puts them back. A panic on its
+/// way to [`guard`] is no success.
+pub(super) fn blank_unless_ok<O>(
+    outputs: &mut O,
+    blank: impl FnOnce(&mut O),
+    work: impl FnOnce(&mut O) -> Result<()>,
+) -> Result<()> {
+    struct Blank<'a, O, F: FnOnce(&mut O)>(&'a mut O, Option<F>);
+
+    impl<O, F: FnOnce(&mut O)> Drop for Blank<'_, O, F> {
+        fn drop(&mut self) {
+            if let Some(blank) = self.1.take() {
+                blank(self.0);
+            }
+        }
+    }
+
+    let mut armed = Blank(outputs, Some(blank));
+    work(armed.0)?;
+    armed.1 = None;
+    Ok(())
+}
+
 /// Runs the body of an exported function that has no status; a panic gives `otherwise`.
 pub(super) fn quiet<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     caught(body).unwrap_or(otherwise)
@@ -144,6 +167,34 @@ mod tests {
             vdb_error_free(error);
         }
         assert_eq!(quiet(7, || panic!("again")), 7);
+    }
+
+    #[test]
+    fn outputs_are_blank_after_an_error_and_after_a_panic() {
+        let call = |end: fn() -> Result<()>| {
+            let mut slots = [7, 7];
+            // SAFETY: no error object is asked for.
+            let status = unsafe {
+                guard(
+                    null_mut(),
+                    || Ok(&mut slots),
+                    |slots| {
+                        blank_unless_ok(
+                            slots,
+                            |slots| slots.fill(0),
+                            |slots| {
+                                slots[0] = 1;
+                                end()
+                            },
+                        )
+                    },
+                )
+            };
+            (status, slots)
+        };
+        assert_eq!(call(|| Ok(())), (VDB_OK, [1, 7]));
+        assert_eq!(call(|| Err(misuse())), (VDB_MISUSE, [0, 0]));
+        assert_eq!(call(|| panic!("half way")), (VDB_INTERNAL, [0, 0]));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::arg::{self, Output, SizedStruct};
 use super::error::{vdb_error_t, vdb_status_t};
-use super::guard::guard;
+use super::guard::{blank_unless_ok, guard};
 use super::job::{token, vdb_cancel_t};
 use super::open::{check_dim, check_flags, database, vdb_t};
 use crate::database::SearchStats;
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn vdb_search(
                 Ok((Slots::new("k", ids, distances, 1, k)?, stats?))
             },
             |(mut slots, stats)| {
-                slots.blank_on_failure(|slots| {
+                blank_unless_ok(&mut slots, Slots::blank, |slots| {
                     let database = database(db)?;
                     check_dim(database, dim)?;
                     let query = arg::input("query", query, dim)?;
@@ -244,8 +244,12 @@ pub unsafe extern "C" fn vdb_batch_search(
                 let stats = stats_output(params);
                 Ok((Slots::new("k", ids, distances, query_count, k)?, counts?, stats?))
             },
-            |(mut slots, mut counts, stats)| {
-                let result = slots.blank_on_failure(|slots| {
+            |(slots, counts, stats)| {
+                let blank = |(slots, counts): &mut (Slots<'_>, Option<&mut [usize]>)| {
+                    slots.blank();
+                    counts.iter_mut().for_each(|counts| counts.fill(0));
+                };
+                blank_unless_ok(&mut (slots, counts), blank, |(slots, counts)| {
                     let database = database(db)?;
                     check_dim(database, dim)?;
                     let queries = arg::input("queries", queries, arg::product("queries", query_count, dim)?)?;
@@ -256,11 +260,7 @@ pub unsafe extern "C" fn vdb_batch_search(
                     })?;
                     put_stats(stats, &done);
                     Ok(())
-                });
-                if let (Err(_), Some(counts)) = (&result, counts) {
-                    counts.fill(0);
-                }
-                result
+                })
             },
         )
     }
@@ -294,16 +294,12 @@ impl Slots<'_> {
         }
     }
 
-    /// Runs `search`, and blanks again what it has written if it fails.
-    pub(super) fn blank_on_failure(&mut self, search: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let result = search(self);
-        if result.is_err() {
-            self.ids.fill(NO_ID);
-            if let Some(distances) = &mut self.distances {
-                distances.fill(f32::INFINITY);
-            }
+    /// As before the search.
+    pub(super) fn blank(&mut self) {
+        self.ids.fill(NO_ID);
+        if let Some(distances) = &mut self.distances {
+            distances.fill(f32::INFINITY);
         }
-        result
     }
 }
 

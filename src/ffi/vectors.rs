@@ -6,7 +6,7 @@ use std::slice;
 use super::arg;
 use super::build::vdb_type_t;
 use super::error::{vdb_error_t, vdb_status_t};
-use super::guard::{guard, quiet};
+use super::guard::{blank_unless_ok, guard, quiet};
 use super::open::{check_dim, database, has_dim, vdb_t};
 use crate::database::{self as engine, Database};
 use crate::types::{Error, Result};
@@ -46,16 +46,17 @@ pub unsafe extern "C" fn vdb_get(
                 let out = room.and_then(|room| arg::output("out", out, room, 0.0));
                 Ok((out?, found?))
             },
-            |(out, mut found)| {
+            |mut outputs| {
                 let database = database(db)?;
                 check_dim(database, dim)?;
                 let ids = arg::input("ids", ids, id_count)?;
-                let result = database.get(&ids, out, found.as_deref_mut());
-                if result.is_err() {
+                let blank = |(out, found): &mut (&mut [f32], Option<&mut [u8]>)| {
                     out.fill(0.0);
-                    found.into_iter().for_each(|found| found.fill(0));
-                }
-                result
+                    found.iter_mut().for_each(|found| found.fill(0));
+                };
+                blank_unless_ok(&mut outputs, blank, |(out, found)| {
+                    database.get(&ids, out, found.as_deref_mut())
+                })
             },
         )
     }
