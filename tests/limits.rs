@@ -22,6 +22,8 @@ use fixture::{folder, params, rows};
 /// The system's allocator, and what goes through it.
 struct Counting;
 
+/// Pieces of so many bytes and more are refused.
+static REFUSED_BYTES: AtomicUsize = AtomicUsize::new(usize::MAX);
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
 thread_local!(static CALLS: Cell<u64> = const { Cell::new(0) });
@@ -36,12 +38,18 @@ fn grown(bytes: usize) {
 // without a destructor, which allocate nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() >= REFUSED_BYTES.load(Relaxed) {
+            return std::ptr::null_mut();
+        }
         grown(layout.size());
         // SAFETY: the caller's promise.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if layout.size() >= REFUSED_BYTES.load(Relaxed) {
+            return std::ptr::null_mut();
+        }
         grown(layout.size());
         // SAFETY: the caller's promise.
         unsafe { System.alloc_zeroed(layout) }
@@ -54,6 +62,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        if new_size >= REFUSED_BYTES.load(Relaxed) {
+            return std::ptr::null_mut();
+        }
         // Both at once, as when the bytes move.
         grown(new_size);
         LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
@@ -229,6 +240,80 @@ fn a_handle_stays_below_its_limit_and_a_refusal_names_the_least() {
         let caches = [CacheKind::Answers, CacheKind::Vectors].map(|kind| db.cache(kind).capacity_bytes);
         assert!(caches.iter().sum::<u64>() <= limit - (least - (2 << 20)), "{caches:?} of {limit}");
     }
+}
+
+/// An index of many small rows, and a query.
+fn many_rows(path: &Path, count: usize) -> Vec<f32> {
+    let floats = rows(count, 4, 8);
+    let source = ArrayRows::of_floats(&floats, 4).unwrap();
+    database::build(path, &source, None, &BuildParams { flat: true, ..params() }, &Job::default()).unwrap();
+    rows(20, 4, 9)
+}
+
+#[test]
+fn a_search_for_all_rows_stays_below_the_limit_or_names_the_least() {
+    let _turn = alone();
+    let (dir, count) = (folder(), 100_000);
+    let queries = many_rows(dir.path(), count);
+    let open = |limit, threads| {
+        let answer_cache_bytes = Some(0);
+        let options =
+            OpenOptions { threads, memory_limit_bytes: limit, answer_cache_bytes, ..OpenOptions::default() };
+        Database::open(dir.path(), &options)
+    };
+    let opened = open(1, 1).map(|_| ()).unwrap_err().needed_bytes().unwrap();
+    let params = SearchParams { recall: 1.0, no_cache: true, ..SearchParams::default() };
+    let (mut ids, mut batch) = (vec![0; count], vec![0; 20 * count]);
+    let refused = open(opened, 1).unwrap().search(&queries[..4], count, &params, &mut ids, None).unwrap_err();
+    assert_eq!(refused.status(), Status::OutOfMemory, "{refused}");
+    let least = refused.needed_bytes().unwrap();
+    assert!(refused.message().contains(&least.to_string()), "{refused}");
+    let again = open(least - 1, 1).unwrap().search(&queries[..4], count, &params, &mut ids, None);
+    assert_eq!(again.unwrap_err().needed_bytes(), Some(least));
+    for threads in [1, 4] {
+        for exact in [false, true] {
+            let params = SearchParams { exact, ..params };
+            let (_, held, peak) = measured(|| {
+                let db = open(least, threads).unwrap();
+                db.search(&queries[..4], count, &params, &mut ids, None).unwrap();
+                db.batch_search(&queries, 4, count, &params, &mut batch, None, None).unwrap();
+                assert_eq!(batch[..count], ids);
+                let mut cursor = db.cursor(&queries[..4], &params).unwrap();
+                assert!(cursor.next(100, &mut ids[..100], None, None).is_ok());
+            });
+            assert!(held < 1 << 16 && peak as u64 <= least, "{held}, at most {peak} of {least}");
+        }
+    }
+}
+
+#[test]
+fn a_search_without_memory_ends_in_a_status() {
+    let _turn = alone();
+    let (dir, count) = (folder(), 100_000);
+    let queries = many_rows(dir.path(), count);
+    let mut counts = [0, 0];
+    for refused_bytes in (14..24).map(|bits| 1 << bits) {
+        for exact in [false, true] {
+            let options = OpenOptions { threads: 2, ..OpenOptions::default() };
+            let db = Database::open(dir.path(), &options).unwrap();
+            let params = SearchParams { exact, recall: 1.0, ..SearchParams::default() };
+            for k in [10, 3_000, count] {
+                let (mut ids, mut batch) = (vec![0; k], vec![0; 20 * k]);
+                REFUSED_BYTES.store(refused_bytes, Relaxed);
+                let one = db.search(&queries[..4], k, &params, &mut ids, None).map(|_| ());
+                let many = db.batch_search(&queries, 4, k, &params, &mut batch, None, None).map(|_| ());
+                let mut cursor = db.cursor(&queries[..4], &params).unwrap();
+                let next = cursor.next(k, &mut ids, None, None).map(|_| ());
+                REFUSED_BYTES.store(usize::MAX, Relaxed);
+                for outcome in [one, many, next] {
+                    counts[usize::from(outcome.is_ok())] += 1;
+                    let status = outcome.map_or_else(|error| error.status(), |()| Status::OutOfMemory);
+                    assert_eq!(status, Status::OutOfMemory);
+                }
+            }
+        }
+    }
+    assert!(counts.iter().all(|count| *count > 10), "{counts:?} failed and not");
 }
 
 #[test]

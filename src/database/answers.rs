@@ -11,6 +11,7 @@ use lru::LruCache;
 use xxhash_rust::xxh3::{xxh3_128, Xxh3};
 
 use crate::database::report::CacheReport;
+use crate::memory::try_with_capacity;
 use crate::types::params::{Filter, SearchParams};
 
 const SHARDS: usize = 8;
@@ -149,7 +150,14 @@ impl AnswerCache {
         if bytes > self.bound() {
             return;
         }
-        let entry = Entry { key: *key, query: query.into(), answer: answer.collect() };
+        // Without memory for it, an answer is not remembered.
+        let (Ok(mut of), Ok(mut hits)) = (try_with_capacity(query.len()), try_with_capacity(answer.len()))
+        else {
+            return;
+        };
+        of.extend_from_slice(query);
+        hits.extend(answer);
+        let entry = Entry { key: *key, query: of.into(), answer: hits.into() };
         let hash = key.hash(query);
         let mut shard = self.shard(hash);
         if let Some(old) = shard.entries.put(hash, entry) {

@@ -10,10 +10,12 @@
 
 use std::sync::atomic::AtomicI32;
 
-use crate::database::handle::{Database, K_MAX};
+use crate::database::handle::{stop, Call, Database, K_MAX};
+use crate::index::filter;
 use crate::memory::budget::Share;
 use crate::memory::try_with_capacity;
 use crate::pool::cancel::Stop;
+use crate::search::Plan;
 use crate::types::params::{Filter, SearchParams, NO_ID};
 use crate::types::{Error, Result};
 
@@ -29,6 +31,8 @@ pub struct Cursor {
     query: Vec<f32>,
     params: SearchParams<'static>,
     filter: OwnedFilter,
+    /// Rows that it admits, about.
+    admitted: u64,
     /// Rows fetched and not yet given, farthest first.
     ahead: Vec<(f32, u64)>,
     /// Without the rows ahead.
@@ -71,6 +75,7 @@ impl Database {
             query: query.to_vec(),
             params: SearchParams { filter: Filter::All, cancel: None, ..*params },
             filter,
+            admitted: filter::admitted_about(&params.filter, self.rows()),
             ahead: Vec::new(),
             own_bytes,
             share,
@@ -107,11 +112,12 @@ impl Cursor {
                 "count is {count}; it must be at least 1 and fit the buffers"
             )));
         }
+        let stop = stop(&SearchParams { cancel, ..self.params });
         if let Some(token) = cancel {
             Stop::NEVER.with_token(token).check()?;
         }
         if self.ahead.len() < count && !self.ended {
-            self.fetch(count, cancel)?;
+            self.fetch(count, stop)?;
         }
         let mut written = 0;
         while written < count {
@@ -131,21 +137,17 @@ impl Cursor {
         Ok(written)
     }
 
-    fn fetch(&mut self, count: usize, cancel: Option<&AtomicI32>) -> Result<()> {
+    pub(super) fn fetch(&mut self, count: usize, stop: Stop<'_>) -> Result<()> {
+        let inner = &*self.database.inner;
+        inner.pool.check()?;
         let rows = usize::try_from(self.database.rows()).unwrap_or(usize::MAX).clamp(1, K_MAX);
+        let params = SearchParams { filter: self.filter.borrowed(), ..self.params };
         let mut wanted = (self.given + count).max(FETCH_MIN).saturating_mul(2).min(rows);
         loop {
-            let filter = match &self.filter {
-                OwnedFilter::All => Filter::All,
-                OwnedFilter::Bitmap(words, first_id, exclude) => {
-                    Filter::Bitmap { words, first_id: *first_id, exclude: *exclude }
-                }
-                OwnedFilter::Ids(ids, exclude) => Filter::Ids { ids, exclude: *exclude },
-            };
-            let params = SearchParams { filter, cancel, ..self.params };
-            self.database.check(wanted, &params)?;
-            let mut scratch = self.database.inner.scratches.take();
-            self.database.run(&[&self.query], wanted, &params, 1, &mut scratch)?;
+            let plan = Plan::with_admitted(&inner.snapshot, wanted, &params, self.admitted, stop);
+            let call = Call { k: wanted, plan, key: None, exact: params.exact, no_cache: params.no_cache };
+            let mut scratch = inner.scratches.take();
+            let share = self.database.run_alone(&self.query, &call, 1, &mut scratch)?;
             let found = scratch.queries[0].top.as_slice();
             let given = found.partition_point(|hit| {
                 self.last
@@ -157,11 +159,24 @@ impl Cursor {
             self.ahead = try_with_capacity(ahead.len())?;
             self.ahead.extend(ahead.iter().rev().map(|hit| (hit.distance, hit.key)));
             self.ended = found.len() < wanted || wanted == rows;
-            self.database.inner.scratches.give(scratch);
+            inner.scratches.give(scratch);
+            drop(share);
             if self.ended || self.ahead.len() >= count {
                 return Ok(());
             }
             wanted = wanted.saturating_mul(2).min(rows);
+        }
+    }
+}
+
+impl OwnedFilter {
+    fn borrowed(&self) -> Filter<'_> {
+        match self {
+            OwnedFilter::All => Filter::All,
+            OwnedFilter::Bitmap(words, first_id, exclude) => {
+                Filter::Bitmap { words, first_id: *first_id, exclude: *exclude }
+            }
+            OwnedFilter::Ids(ids, exclude) => Filter::Ids { ids, exclude: *exclude },
         }
     }
 }

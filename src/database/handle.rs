@@ -10,19 +10,20 @@ use std::time::{Duration, Instant};
 
 use crate::build::rows::{has_direction, ELEMENT_MAX};
 use crate::database::answers::{AnswerCache, AnswerKey};
-use crate::database::open::Caches;
+use crate::database::open::{to_usize, Caches};
 use crate::database::options::{LogFn, LogLevel};
 use crate::index::filter;
 use crate::kernels::Kernels;
 use crate::memory::budget::Share;
-use crate::memory::Budget;
+use crate::memory::{try_vec, try_with_capacity, Budget};
 use crate::pool::cancel::Stop;
 use crate::pool::Pool;
-use crate::search::scratch::ScratchPool;
+use crate::search::scratch::{QueryScratch, ScratchPool};
 use crate::search::tile::{self, Context};
 use crate::search::{exact, Plan, Scratch, Snapshot};
 use crate::stats::{SearchStats, Totals};
 use crate::store::cache::VectorCache;
+use crate::topk::heap::TopK;
 use crate::types::params::{SearchParams, NO_ID};
 use crate::types::{Error, Metric, Result, Status};
 
@@ -30,6 +31,9 @@ use crate::types::{Error, Metric, Result, Status};
 const TILE_QUERIES: usize = 32;
 /// Largest k: answers of one query that a caller may ask room for.
 pub const K_MAX: usize = i32::MAX as usize;
+
+/// What searches are called in the budget while they work with more than scratches may keep.
+const LARGE_SEARCHES: &str = "searches with a large k";
 
 /// An open index. Any number of threads may search it; cloning shares it.
 #[derive(Clone)]
@@ -113,9 +117,9 @@ impl Database {
         let started = Instant::now();
         let outcome = self.search_checked(query, k, params, ids, distances);
         self.inner.totals.add_time(started.elapsed().as_nanos() as u64);
-        match &outcome {
-            Ok(outcome) => self.inner.totals.add(1, &outcome.stats),
-            Err(error) => self.inner.failures.count(error),
+        self.inner.totals.add(1, &outcome.as_ref().map_or(SearchStats::default(), |outcome| outcome.stats));
+        if let Err(error) = &outcome {
+            self.inner.failures.count(error);
         }
         outcome
     }
@@ -138,15 +142,12 @@ impl Database {
             let stats = SearchStats { answer_cache_hit: 1, ..self.new_stats() };
             return Ok(SearchOutcome { count, stats });
         }
+        let call = Call { key, ..self.call(k, params, stop) };
         let mut scratch = self.inner.scratches.take();
         scratch.stats = self.new_stats();
-        let threads = if params.threads == 0 { self.inner.pool.threads() } else { params.threads as usize };
-        self.run_until(&[query], k, params, threads, &stop, &mut scratch)?;
+        let _share = self.run_alone(query, &call, self.threads(params), &mut scratch)?;
         let count = out.take(&scratch.queries[0].top);
-        if let Some(key) = key {
-            let answer = scratch.queries[0].top.as_slice().iter().map(|hit| (hit.key, hit.distance));
-            self.inner.answers.put(&key, query, answer);
-        }
+        self.remember(&call, query, &scratch, 0);
         let stats = scratch.stats;
         self.inner.scratches.give(scratch);
         Ok(SearchOutcome { count, stats })
@@ -173,13 +174,10 @@ impl Database {
         let outcome = self.batch_checked(queries, dim, k, params, ids, distances, counts);
         let failures = &self.inner.failures;
         self.inner.totals.add_time(started.elapsed().as_nanos() as u64);
+        failures.batches.fetch_add(1, Relaxed);
+        failures.batch_queries.fetch_add((queries.len() / dim.max(1)) as u64, Relaxed);
         match &outcome {
-            Ok(stats) => {
-                let count = (queries.len() / dim.max(1)) as u64;
-                failures.batches.fetch_add(1, Relaxed);
-                failures.batch_queries.fetch_add(count, Relaxed);
-                self.inner.totals.add(0, stats);
-            }
+            Ok(stats) => self.inner.totals.add(0, stats),
             Err(error) => failures.count(error),
         }
         outcome
@@ -192,7 +190,7 @@ impl Database {
         k: usize,
         params: &SearchParams<'_>,
         ids: &mut [u64],
-        mut distances: Option<&mut [f32]>,
+        distances: Option<&mut [f32]>,
         counts: Option<&mut [usize]>,
     ) -> Result<SearchStats> {
         let stop = stop(params);
@@ -205,24 +203,44 @@ impl Database {
         for (row, query) in queries.chunks_exact(dim).enumerate() {
             self.check_query(query, row as u64)?;
         }
-        let mut count_room = vec![0usize; if counts.is_some() { 0 } else { count }];
+        let mut count_room = try_vec(if counts.is_some() { 0 } else { count }, 0)?;
         let counts = counts.unwrap_or(&mut count_room);
         if counts.len() < count {
             return Err(Error::invalid(format!("counts has room for {} of {count} queries", counts.len())));
         }
-        let threads = if params.threads == 0 { self.inner.pool.threads() } else { params.threads as usize };
-        let tile = count.div_ceil(threads.max(1)).clamp(1, TILE_QUERIES);
-        let mut jobs = Vec::with_capacity(count.div_ceil(tile));
-        let mut distance_tiles = distances.as_mut().map(|d| d[..count * k].chunks_mut(tile * k));
-        let outputs = ids[..count * k].chunks_mut(tile * k).zip(counts[..count].chunks_mut(tile));
+        let call = Call { key: self.answer_key(k, params), ..self.call(k, params, stop) };
+        let whole = TileJob {
+            queries,
+            ids: &mut ids[..count * k],
+            distances: distances.map(|d| &mut d[..count * k]),
+            counts: &mut counts[..count],
+        };
+        self.run_batch(whole, &call, self.threads(params))
+    }
+
+    /// Runs a batch that has been checked, divided into tiles, on `threads` threads.
+    pub(super) fn run_batch(
+        &self,
+        whole: TileJob<'_>,
+        call: &Call<'_>,
+        threads: usize,
+    ) -> Result<SearchStats> {
+        let (k, dim, count) = (call.k, self.dim(), whole.counts.len());
+        let (tile, outer, share) = self.divide(call, count, threads)?;
+        let mut jobs = try_with_capacity(count.div_ceil(tile))?;
+        let TileJob { queries, ids, mut distances, counts } = whole;
+        let mut distance_tiles = distances.as_mut().map(|d| d.chunks_mut(tile * k));
+        let outputs = ids.chunks_mut(tile * k).zip(counts.chunks_mut(tile));
         for (queries, (ids, counts)) in queries.chunks(tile * dim).zip(outputs) {
             let distances = distance_tiles.as_mut().and_then(Iterator::next);
             jobs.push(Mutex::new(TileJob { queries, ids, distances, counts }));
         }
+        // Threads that have no query of their own help with those of others.
+        let inner = if share.is_none() && jobs.len() < threads { threads / jobs.len().max(1) } else { 1 };
         let total = Mutex::new(self.new_stats());
-        self.inner.pool.try_for_each(jobs.len(), threads, |nth| {
+        self.inner.pool.try_for_each(jobs.len(), outer, |nth| {
             let mut job = jobs[nth].lock().unwrap_or_else(PoisonError::into_inner);
-            let stats = self.run_tile(&mut job, k, params, &stop)?;
+            let stats = self.run_tile(&mut job, call, inner)?;
             total.lock().unwrap_or_else(PoisonError::into_inner).add(&stats);
             Ok(())
         })?;
@@ -232,19 +250,18 @@ impl Database {
     pub(super) fn run_tile(
         &self,
         job: &mut TileJob<'_>,
-        k: usize,
-        params: &SearchParams<'_>,
-        stop: &Stop<'_>,
+        call: &Call<'_>,
+        threads: usize,
     ) -> Result<SearchStats> {
-        let dim = self.dim();
-        let key = self.answer_key(k, params);
+        let k = call.k;
         let mut scratch = self.inner.scratches.take();
         scratch.stats = self.new_stats();
         let mut open: Vec<&[f32]> = Vec::with_capacity(job.counts.len());
         let mut places = Vec::with_capacity(job.counts.len());
-        for (place, query) in job.queries.chunks_exact(dim).enumerate() {
+        for (place, query) in job.queries.chunks_exact(self.dim()).enumerate() {
+            let key = call.key.as_ref();
             let remembered =
-                key.and_then(|key| job.output(place, k).remembered(&self.inner.answers, &key, query));
+                key.and_then(|key| job.output(place, k).remembered(&self.inner.answers, key, query));
             match remembered {
                 Some(count) => {
                     job.counts[place] = count;
@@ -256,15 +273,13 @@ impl Database {
                 }
             }
         }
-        if params.exact {
-            for (query, place) in open.iter().zip(&places) {
-                self.run_until(&[query], k, params, 1, stop, &mut scratch)?;
-                self.finish_query(job, *place, k, key.as_ref(), query, &scratch, 0);
-            }
-        } else if !open.is_empty() {
-            self.run_until(&open, k, params, 1, stop, &mut scratch)?;
-            for (nth, (query, place)) in open.iter().zip(&places).enumerate() {
-                self.finish_query(job, *place, k, key.as_ref(), query, &scratch, nth);
+        // An exact search gains nothing from neighbours in the tile.
+        let at_once = if call.exact { 1 } else { TILE_QUERIES };
+        for (queries, places) in open.chunks(at_once).zip(places.chunks(at_once)) {
+            self.run(queries, call, threads, &mut scratch)?;
+            for (nth, (query, place)) in queries.iter().zip(places).enumerate() {
+                job.counts[*place] = job.output(*place, k).take(&scratch.queries[nth].top);
+                self.remember(call, query, &scratch, nth);
             }
         }
         let stats = scratch.stats;
@@ -272,59 +287,92 @@ impl Database {
         Ok(stats)
     }
 
-    fn finish_query(
-        &self,
-        job: &mut TileJob<'_>,
-        place: usize,
-        k: usize,
-        key: Option<&AnswerKey>,
-        query: &[f32],
-        scratch: &Scratch,
-        nth: usize,
-    ) {
-        let top = &scratch.queries[nth].top;
-        job.counts[place] = job.output(place, k).take(top);
-        if let Some(key) = key {
-            let answer = top.as_slice().iter().map(|hit| (hit.key, hit.distance));
+    /// Puts an answer into the cache, if that is on.
+    fn remember(&self, call: &Call<'_>, query: &[f32], scratch: &Scratch, nth: usize) {
+        if let Some(key) = &call.key {
+            let answer = scratch.queries[nth].top.as_slice().iter().map(|hit| (hit.key, hit.distance));
             self.inner.answers.put(key, query, answer);
         }
     }
 
-    /// Runs queries that have been checked; answers are in the scratch.
-    pub(super) fn run(
-        &self,
-        queries: &[&[f32]],
-        k: usize,
-        params: &SearchParams<'_>,
-        threads: usize,
-        scratch: &mut Scratch,
-    ) -> Result<()> {
-        self.run_until(queries, k, params, threads, &stop(params), scratch)
+    /// Works out what is the same for all queries of a call whose parameters have been checked; without a key.
+    pub(super) fn call<'a>(&self, k: usize, params: &SearchParams<'a>, stop: Stop<'a>) -> Call<'a> {
+        let plan = Plan::new(&self.inner.snapshot, k, params, stop);
+        Call { k, plan, key: None, exact: params.exact, no_cache: params.no_cache }
     }
 
-    /// As [`run`](Self::run), as a part of a call that gives up by `stop`.
-    fn run_until(
+    /// Threads of the pool that a call may use.
+    pub(super) fn threads(&self, params: &SearchParams<'_>) -> usize {
+        match params.threads {
+            0 => self.inner.pool.threads(),
+            threads => self.inner.pool.threads().min(threads as usize),
+        }
+    }
+
+    /// How a batch of `count` queries is divided: the queries of a tile, so that every thread has some; the tiles that
+    /// are searched at a time; and what their lists take of the limit, if that is more than scratches keep. Where that
+    /// cannot be had, tiles are smaller, then fewer at a time.
+    fn divide(&self, call: &Call<'_>, count: usize, threads: usize) -> Result<(usize, usize, Option<Share>)> {
+        let tile = count.div_ceil(threads).clamp(1, TILE_QUERIES);
+        let (bytes, one_bytes) = (call.bytes_a_query().max(1), self.inner.scratches.one_bytes_max());
+        let kept = to_usize(one_bytes / bytes);
+        if tile <= kept {
+            return Ok((tile, threads, None));
+        }
+        let threads = threads.min(count.div_ceil(tile)).max(1);
+        let least = if kept == 0 { bytes } else { 0 };
+        let most = bytes.saturating_mul((tile * threads) as u64);
+        let mut share = self.inner.budget.reserve_up_to(LARGE_SEARCHES, least, most)?;
+        let queries = to_usize(share.bytes() / bytes).max(kept.saturating_mul(threads));
+        let outer = threads.min(queries);
+        let tile = tile.min(queries / outer);
+        share.resize(if tile <= kept { 0 } else { bytes * (tile * outer) as u64 })?;
+        Ok((tile, outer, Some(share)))
+    }
+
+    /// Takes from the limit what `most` searches of this call at a time need for their lists, or fewer of them, if
+    /// that is more than scratches keep; for how many it is enough.
+    fn lend(&self, call: &Call<'_>, most: usize) -> Result<(usize, Option<Share>)> {
+        let bytes = call.bytes_a_query();
+        if bytes <= self.inner.scratches.one_bytes_max() {
+            return Ok((most, None));
+        }
+        let all = bytes.saturating_mul(most.max(1) as u64);
+        let mut share = self.inner.budget.reserve_up_to(LARGE_SEARCHES, bytes, all)?;
+        let count = share.bytes() / bytes;
+        share.resize(count * bytes)?;
+        Ok((count as usize, Some(share)))
+    }
+
+    /// Searches for one query that has been checked, on at most `threads` threads; the answer is in the scratch.
+    /// What comes back is held as long as that.
+    pub(super) fn run_alone(
         &self,
-        queries: &[&[f32]],
-        k: usize,
-        params: &SearchParams<'_>,
+        query: &[f32],
+        call: &Call<'_>,
         threads: usize,
-        stop: &Stop<'_>,
         scratch: &mut Scratch,
-    ) -> Result<()> {
-        stop.check()?;
+    ) -> Result<Option<Share>> {
+        // Each thread collects by itself; what they have is joined.
+        let (lists, share) = self.lend(call, if threads > 1 { threads + 1 } else { 1 })?;
+        self.run(&[query], call, threads.min(lists.max(2) - 1), scratch)?;
+        Ok(share)
+    }
+
+    /// Runs queries that have been checked; answers are in the scratch.
+    fn run(&self, queries: &[&[f32]], call: &Call<'_>, threads: usize, scratch: &mut Scratch) -> Result<()> {
+        call.plan.stop.check()?;
         let inner = &*self.inner;
-        let plan = Plan::new(&inner.snapshot, k, params, *stop);
         let context = Context {
             kernels: inner.kernels,
             snapshot: &inner.snapshot,
-            plan: &plan,
-            cache: (!inner.mapped && !params.no_cache).then_some(&inner.vector_cache),
+            plan: &call.plan,
+            cache: (!inner.mapped && !call.no_cache).then_some(&inner.vector_cache),
             pool: (threads > 1).then_some(&*inner.pool),
             threads,
             scratches: &inner.scratches,
         };
-        if params.exact {
+        if call.exact {
             exact::run(&context, queries[0], scratch)
         } else {
             tile::run(&context, queries, scratch)
@@ -382,7 +430,7 @@ impl Database {
 }
 
 /// When a call must give up: made once, at its start.
-fn stop<'a>(params: &SearchParams<'a>) -> Stop<'a> {
+pub(super) fn stop<'a>(params: &SearchParams<'a>) -> Stop<'a> {
     let mut stop = Stop::NEVER;
     if params.timeout_ns > 0 {
         stop = stop.with_timeout(Duration::from_nanos(params.timeout_ns));
@@ -401,6 +449,27 @@ impl Failures {
             Status::Cancelled => self.cancels.fetch_add(1, Relaxed),
             _ => 0,
         };
+    }
+}
+
+/// What is the same for all queries of a call.
+pub(super) struct Call<'a> {
+    /// As the caller said; the plan's is cut to the rows.
+    pub k: usize,
+    pub plan: Plan<'a>,
+    /// What the answer cache knows it by, if that is on.
+    pub key: Option<AnswerKey>,
+    pub exact: bool,
+    pub no_cache: bool,
+}
+
+impl Call<'_> {
+    /// The most bytes of the lists of one query.
+    fn bytes_a_query(&self) -> u64 {
+        if self.exact {
+            return TopK::<u64>::bytes_max(self.plan.k);
+        }
+        QueryScratch::bytes_max(self.plan.k, self.plan.rows)
     }
 }
 
@@ -434,7 +503,7 @@ impl Output<'_> {
         Some(count)
     }
 
-    fn take(&mut self, top: &crate::topk::heap::TopK<u64>) -> usize {
+    fn take(&mut self, top: &TopK<u64>) -> usize {
         let hits = top.as_slice();
         for (slot, hit) in self.ids.iter_mut().zip(hits) {
             *slot = hit.key;

@@ -38,9 +38,9 @@ pub struct Info {
 /// What happened since the handle was opened. Only grows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
-    /// Single searches.
+    /// Single searches, failed ones included.
     pub searches: u64,
-    /// Batches.
+    /// Batches, failed ones included.
     pub batches: u64,
     /// Queries in those.
     pub batch_queries: u64,
@@ -53,7 +53,7 @@ pub struct Totals {
     pub cancels: u64,
     /// Nanoseconds inside searches, all threads.
     pub search_ns: u64,
-    /// Sums of the searches' own counts.
+    /// Sums of the own counts of searches that succeeded.
     pub work: crate::stats::SearchStats,
 }
 

@@ -1,7 +1,9 @@
 //! What no caller can time or see from outside: threads of a build, one deadline a batch, lines of log, syncs, reads.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use super::handle::TileJob;
@@ -125,13 +127,60 @@ fn all_tiles_of_a_batch_stop_by_the_deadline_of_the_call() {
         for queries in queries.chunks(5 * DIM).take(3) {
             let (mut ids, mut counts) = ([0; 15], [0; 5]);
             let mut job = TileJob { queries, ids: &mut ids, distances: None, counts: &mut counts };
-            let error = database.run_tile(&mut job, 3, &params, &passed).unwrap_err();
+            let call = database.call(3, &params, passed);
+            let error = database.run_tile(&mut job, &call, 1).unwrap_err();
             assert_eq!(error.status(), Status::Timeout);
         }
         let (mut ids, params) = (vec![0; 300], SearchParams { timeout_ns: 1, ..params });
         let late = database.batch_search(&queries[..100 * DIM], DIM, 3, &params, &mut ids, None, None);
         assert_eq!(late.unwrap_err().status(), Status::Timeout);
     }
+}
+
+#[test]
+fn all_rounds_of_a_cursor_stop_by_the_deadline_of_the_call() {
+    let (_, database) = index();
+    let query = &floats(2)[..DIM];
+    // A time limit of a round's own would last an hour.
+    let params = SearchParams { timeout_ns: 3_600_000_000_000, ..SearchParams::default() };
+    let mut cursor = database.cursor(query, &params).unwrap();
+    let passed = Stop::NEVER.with_timeout(Duration::ZERO);
+    assert_eq!(cursor.fetch(10, passed).unwrap_err().status(), Status::Timeout);
+    assert_eq!(cursor.next(10, &mut [0; 10], None, None).unwrap(), 10);
+}
+
+#[test]
+fn threads_without_a_query_of_their_own_help() {
+    let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    let floats = floats(1);
+    let source = ArrayRows::of_floats(&floats, DIM).unwrap();
+    let small = BuildParams { segment_rows: 1_000, ..params() };
+    create::build_vfs(&vfs, &source, None, &small, &Job::default()).unwrap();
+    let options = OpenOptions { threads: 4, ..OpenOptions::default() };
+    let database = Database::open_vfs(&vfs, &options, Instant::now()).unwrap();
+    // An exact search looks here once, and before the unit of work that it has in each segment.
+    let seen: Mutex<HashSet<ThreadId>> = Mutex::default();
+    let (looks, started) = (AtomicUsize::new(0), Instant::now());
+    let crowded = || {
+        if looks.fetch_add(1, SeqCst) == 0 {
+            return false;
+        }
+        seen.lock().unwrap().insert(thread::current().id());
+        while seen.lock().unwrap().len() < 2 && started.elapsed() < Duration::from_secs(20) {
+            thread::yield_now();
+        }
+        false
+    };
+    let (mut ids, mut counts) = ([0; 3], [0; 1]);
+    let params = SearchParams { exact: true, ..SearchParams::default() };
+    let call = database.call(3, &params, Stop::NEVER.with_callback(&crowded));
+    let job = TileJob { queries: &floats[..DIM], ids: &mut ids, distances: None, counts: &mut counts };
+    database.run_batch(job, &call, 4).unwrap();
+    assert_eq!((ids[0], counts[0]), (0, 3));
+    assert!(seen.into_inner().unwrap().len() > 1, "one thread did it all");
+    // More than the pool has are not asked for.
+    assert_eq!(database.threads(&SearchParams { threads: 64, ..params }), 4);
+    assert_eq!(database.threads(&SearchParams { threads: 3, ..params }), 3);
 }
 
 #[test]

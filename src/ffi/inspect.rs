@@ -100,13 +100,13 @@ pub unsafe extern "C" fn vdb_info(
 pub struct vdb_stats_t {
     /// sizeof(vdb_stats_t)
     pub struct_size: usize,
-    /// Calls of vdb_search.
+    /// Calls of vdb_search. Here and below, those refused for NULL, dim or flags are not counted.
     pub searches: u64,
     /// Calls of vdb_batch_search.
     pub batches: u64,
     /// Queries in those.
     pub batch_queries: u64,
-    /// Searches and batches that failed; not those refused for NULL, dim or flags.
+    /// Searches and batches that failed.
     pub errors: u64,
     /// Of these, by VDB_TIMEOUT.
     pub timeouts: u64,
@@ -114,7 +114,7 @@ pub struct vdb_stats_t {
     pub cancels: u64,
     /// Time inside searches, summed over the callers.
     pub search_ns: u64,
-    /// From here on, sums of what each search did, as in vdb_search_stats_t.
+    /// From here on, sums of what each search that succeeded did, as in vdb_search_stats_t.
     pub quantise_ns: u64,
     /// Rank nodes, down to the leaves.
     pub descend_ns: u64,

@@ -156,7 +156,7 @@ unsafe impl SizedStruct for vdb_search_params_t {
 ///
 /// Errors: VDB_INVALID_ARGUMENT, VDB_TIMEOUT, VDB_CANCELLED, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
 /// VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: scratch of the handle,
-/// reused; nothing for the caller to free.
+/// reused, and for a k of many thousands what is left of its limit; nothing for the caller to free.
 ///
 /// ```c
 /// vdb_search_params_t params = {0};

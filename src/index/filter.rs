@@ -54,20 +54,36 @@ pub fn admitted_about(filter: &Filter<'_>, rows: u64) -> u64 {
     }
 }
 
-/// True if the filter names the rows that may not be returned: then ids that do not exist leave more rows than
-/// [`admitted_about`] says, else fewer.
-pub fn excludes(filter: &Filter<'_>) -> bool {
-    matches!(filter, Filter::Bitmap { exclude: true, .. } | Filter::Ids { exclude: true, .. })
+/// The rows that a filter names as those that may be returned.
+#[derive(Clone, Copy, Debug)]
+pub enum Named<'a> {
+    /// By their ids, ascending.
+    Ids(&'a [u64]),
+    /// By the bits of `words`, of which the first is for the id `first_id`.
+    Bitmap {
+        /// The bits.
+        words: &'a [u64],
+        /// Id of the first bit.
+        first_id: u64,
+    },
 }
 
-/// Lists the positions of the rows that an including filter names, ascending. O(named ids * log rows).
-pub fn positions(filter: &Filter<'_>, ids: &Ids, out: &mut Vec<u32>) {
+/// What the filter names, unless it names the rows that may not be returned: then ids that do not exist leave more rows
+/// than [`admitted_about`] says, else fewer.
+pub fn named<'a>(filter: &Filter<'a>) -> Option<Named<'a>> {
+    match *filter {
+        Filter::Ids { ids, exclude: false } => Some(Named::Ids(ids)),
+        Filter::Bitmap { words, first_id, exclude: false } => Some(Named::Bitmap { words, first_id }),
+        _ => None,
+    }
+}
+
+/// Lists the positions of the rows that are named, ascending. O(named ids * log rows).
+pub fn positions(named: &Named<'_>, ids: &Ids, out: &mut Vec<u32>) {
     out.clear();
-    match filter {
-        Filter::Ids { ids: named, exclude: false } => {
-            out.extend(named.iter().filter_map(|id| ids.position(*id)))
-        }
-        Filter::Bitmap { words, first_id, exclude: false } => {
+    match named {
+        Named::Ids(named) => out.extend(named.iter().filter_map(|id| ids.position(*id))),
+        Named::Bitmap { words, first_id } => {
             for (index, word) in words.iter().enumerate() {
                 let mut left = *word;
                 while left != 0 {
@@ -77,7 +93,6 @@ pub fn positions(filter: &Filter<'_>, ids: &Ids, out: &mut Vec<u32>) {
                 }
             }
         }
-        _ => out.extend((0..ids.rows()).filter(|position| admits(filter, ids.id(*position)))),
     }
     out.sort_unstable();
 }

@@ -1,6 +1,6 @@
 //! Vectors that are refused instead of aborting the host.
 //!
-//! `Vec` ends the process when the allocator says no. These two say
+//! `Vec` ends the process when the allocator says no. These say
 //! [`Status::OutOfMemory`](crate::types::Status::OutOfMemory) instead, and belong wherever a length
 //! comes from input, parameters or a file. Pushing within the capacity that was asked for never
 //! allocates again.
@@ -20,6 +20,17 @@ pub fn try_with_capacity<T>(count: usize) -> Result<Vec<T>> {
             Err(Error::out_of_memory("a list", bytes))
         }
     }
+}
+
+/// Room in `vec` for `more` values; like `Vec`'s own, what is kept from call to call grows seldom.
+///
+/// # Errors
+/// As [`try_with_capacity`]; the vector stays as it was.
+pub fn try_reserve<T>(vec: &mut Vec<T>, more: usize) -> Result<()> {
+    vec.try_reserve(more).map_err(|_| {
+        let count = vec.len().saturating_add(more) as u64;
+        Error::out_of_memory("a list", count.saturating_mul(size_of::<T>() as u64))
+    })
 }
 
 /// A vector of `count` copies of `value`.
@@ -43,6 +54,9 @@ mod tests {
             let error = try_vec(count, 7u64).unwrap_err();
             assert_eq!(error.status(), Status::OutOfMemory);
             assert_eq!(error.needed_bytes(), Some((count as u64).saturating_mul(8)));
+            let mut kept = vec![1u64];
+            let error = try_reserve(&mut kept, count).unwrap_err();
+            assert_eq!((error.status(), &kept[..]), (Status::OutOfMemory, &[1][..]));
         }
     }
 

@@ -7,11 +7,14 @@
 use std::cmp::Ordering;
 
 use crate::topk::heap::TopK;
+use crate::types::{Error, Result};
 
 /// Candidates kept for each of the k answers; beyond them the farthest by lower bound are dropped.
 const CAPACITY_A_K: usize = 32;
 /// Least capacity.
 const CAPACITY_MIN: usize = 8_192;
+/// Entries by which a list grows at least.
+const LIST_MIN: usize = 64;
 
 /// A row that may be in the answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,18 +41,45 @@ pub struct Candidates {
     list: Vec<Candidate>,
     upper: TopK<(u32, u32)>,
     capacity: usize,
+    /// Entries of the list at most: it is cut when twice the capacity are there, and no row comes twice.
+    most: usize,
+    /// Bytes that could not be had; 0: none were refused.
+    refused_bytes: u64,
     farthest: f32,
     outer_near: u64,
 }
 
 impl Candidates {
-    /// Forgets everything; the next `k` answers are wanted, none farther than `farthest`.
-    pub fn reset(&mut self, k: usize, farthest: f32) {
+    /// Forgets everything; the next `k` answers are wanted out of `rows` rows, none farther than `farthest`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn reset(&mut self, k: usize, rows: u64, farthest: f32) -> Result<()> {
         self.list.clear();
-        self.upper.reset(k);
-        self.capacity = CAPACITY_MIN.max(k.saturating_mul(CAPACITY_A_K));
+        self.capacity = capacity(k);
+        self.most = most(k, rows);
+        self.refused_bytes = 0;
         self.farthest = farthest;
         self.outer_near = 0;
+        self.upper.try_reset(k)
+    }
+
+    /// The most bytes that the candidates for `k` answers out of `rows` rows take. While the list grows, the half that
+    /// it has outgrown is there, too.
+    pub fn bytes_max(k: usize, rows: u64) -> u64 {
+        let list = (most(k, rows) as u64).saturating_mul(std::mem::size_of::<Candidate>() as u64);
+        list.saturating_add(list / 2).saturating_add(TopK::<(u32, u32)>::bytes_max(k))
+    }
+
+    /// Fails if there was no memory for a candidate, whose loss the answer would not show.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn check(&self) -> Result<()> {
+        match self.refused_bytes {
+            0 => Ok(()),
+            bytes => Err(Error::out_of_memory("the candidates of a search", bytes)),
+        }
     }
 
     /// True if the distance is limited, so that a visit should count the rows within.
@@ -91,10 +121,32 @@ impl Candidates {
     #[inline]
     pub fn push(&mut self, candidate: Candidate, upper_bound: f32) {
         self.upper.push(upper_bound, (candidate.segment, candidate.position));
+        self.keep(candidate);
+    }
+
+    #[inline]
+    fn keep(&mut self, candidate: Candidate) {
+        if self.list.len() == self.list.capacity() && !self.grow() {
+            return;
+        }
         self.list.push(candidate);
         if self.list.len() >= 2 * self.capacity {
             self.cut();
         }
+    }
+
+    /// Makes room for more; false if there is no memory, which `check` then says.
+    #[cold]
+    fn grow(&mut self) -> bool {
+        let held = self.list.len();
+        // By doubling, and to the end where another doubling would leave less than one to do.
+        let room = if held > self.most / 4 { self.most } else { 2 * held };
+        let room = room.max(held + LIST_MIN);
+        let grown = self.list.try_reserve_exact(room - held).is_ok();
+        if !grown {
+            self.refused_bytes = (room * std::mem::size_of::<Candidate>()) as u64;
+        }
+        grown
     }
 
     /// Takes over what another thread found.
@@ -102,11 +154,11 @@ impl Candidates {
         for held in other.upper.as_slice() {
             self.upper.push(held.distance, held.key);
         }
-        self.list.extend_from_slice(&other.list);
-        self.count_outer(other.outer_near);
-        if self.list.len() >= 2 * self.capacity {
-            self.cut();
+        for candidate in &other.list {
+            self.keep(*candidate);
         }
+        self.count_outer(other.outer_near);
+        self.refused_bytes = self.refused_bytes.max(other.refused_bytes);
     }
 
     /// The candidates in the order of their lower bound.
@@ -131,6 +183,14 @@ impl Candidates {
     }
 }
 
+fn capacity(k: usize) -> usize {
+    CAPACITY_MIN.max(k.saturating_mul(CAPACITY_A_K))
+}
+
+fn most(k: usize, rows: u64) -> usize {
+    capacity(k).saturating_mul(2).min(usize::try_from(rows).unwrap_or(usize::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,8 +211,8 @@ mod tests {
         let mut expected: Option<Vec<Candidate>> = None;
         for round in 0..4 {
             let (mut left, mut right) = (Candidates::default(), Candidates::default());
-            left.reset(10, f32::INFINITY);
-            right.reset(10, f32::INFINITY);
+            left.reset(10, 60_000, f32::INFINITY).unwrap();
+            right.reset(10, 60_000, f32::INFINITY).unwrap();
             for (i, (candidate, upper)) in rows.iter().enumerate() {
                 let side = if i % (round + 1) == 0 { &mut left } else { &mut right };
                 if candidate.bound <= side.threshold() {
@@ -172,10 +232,12 @@ mod tests {
     #[test]
     fn equal_rows_are_cut_to_the_capacity() {
         let mut candidates = Candidates::default();
-        candidates.reset(10, f32::INFINITY);
+        candidates.reset(10, 100_000, f32::INFINITY).unwrap();
         for position in 0..100_000 {
             candidates.push(Candidate { bound: 1.0, segment: 0, position }, 2.0);
+            assert!(candidates.memory_bytes() as u64 <= Candidates::bytes_max(10, 100_000));
         }
+        candidates.check().unwrap();
         let kept = candidates.sorted();
         assert_eq!(kept.len(), CAPACITY_MIN);
         assert_eq!(kept.last().map(|c| c.position), Some(CAPACITY_MIN as u32 - 1));

@@ -9,13 +9,14 @@
 use crate::index::segment::SegmentIndex;
 use crate::index::tree::{Node, NodeFactors, Tree};
 use crate::kernels::Kernels;
+use crate::memory::try_reserve;
 use crate::quantize::encode::{metric_weights, CodeShape};
 use crate::quantize::estimate;
 use crate::quantize::query::PreparedQuery;
 use crate::search::scratch::{QueryScratch, StageScratch, BLOCK_ROWS};
 use crate::stats::SearchStats;
 use crate::topk::heap::Scored;
-use crate::types::Metric;
+use crate::types::{Metric, Result};
 
 /// Leaves below the nodes that are opened on an inner level, for each leaf that will be visited.
 const BREADTH: u64 = 4;
@@ -40,6 +41,9 @@ pub struct Route {
 }
 
 /// Fills `query.leaves` for the leaves of `route`, once [`rank_centres`] has filled `query.bases`.
+///
+/// # Errors
+/// `VDB_OUT_OF_MEMORY`: the lists have a place for each node of a level at most.
 pub fn descend(
     kernels: &Kernels,
     index: &SegmentIndex,
@@ -47,19 +51,22 @@ pub fn descend(
     query: &mut QueryScratch,
     stage: &mut StageScratch,
     stats: &mut SearchStats,
-) {
+) -> Result<()> {
     let QueryScratch { prepared, bases, leaves, .. } = query;
     let tree = &index.tree;
     let probes = route.probes;
     leaves.clear();
     if probes >= tree.leaf_count() {
+        try_reserve(leaves, tree.leaf_count() as usize)?;
         leaves.extend((0..tree.leaf_count()).map(|leaf| Scored { distance: 0.0, key: leaf }));
-        return;
+        return Ok(());
     }
     let ranking = Ranking::new(kernels, index, prepared, bases, route.spread_weight);
     let nodes = tree.nodes();
     let root = &nodes[0];
     stage.frontier.clear();
+    try_reserve(&mut stage.frontier, bases.len())?;
+    try_reserve(leaves, bases.len())?;
     for (nth, base) in bases.iter().enumerate() {
         let node = root.first_child + nth as u32;
         let score = base + ranking.spread_weight * tree.factors()[node as usize].spread;
@@ -72,6 +79,7 @@ pub fn descend(
         let children: u64 = frontier.iter().map(|n| u64::from(nodes[n.key as usize].child_count)).sum();
         stats.nodes_ranked += children;
         next.clear();
+        try_reserve(next, children as usize)?;
         if children > FILTER_SLACK * u64::from(probes) {
             for node in frontier.iter() {
                 ranking.by_codes(&nodes[node.key as usize], counted, next);
@@ -93,13 +101,21 @@ pub fn descend(
             }
         }
         frontier.clear();
+        try_reserve(frontier, next.len())?;
+        try_reserve(leaves, next.len())?;
         for node in next.iter() {
             keep(nodes, node.key, node.distance, frontier, leaves);
         }
     }
-    if leaves.len() > probes as usize {
-        leaves.select_nth_unstable_by(probes as usize - 1, Scored::order);
-        leaves.truncate(probes as usize);
+    order(leaves, nodes, probes as usize);
+    Ok(())
+}
+
+/// Keeps the `probes` best of the nodes, best first, and gives them their numbers as leaves.
+fn order(leaves: &mut Vec<Scored<u32>>, nodes: &[Node], probes: usize) {
+    if leaves.len() > probes {
+        leaves.select_nth_unstable_by(probes - 1, Scored::order);
+        leaves.truncate(probes);
     }
     leaves.sort_unstable_by(Scored::order);
     for leaf in leaves.iter_mut() {

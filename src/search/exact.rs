@@ -39,7 +39,7 @@ pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Resul
         Ok(())
     };
     let mut top = std::mem::take(&mut scratch.queries[0].top);
-    top.reset(plan.k);
+    top.try_reset(plan.k)?;
     let unit_count = units.clone().count();
     match context.pool.filter(|_| context.threads > 1 && unit_count > 1) {
         None => scan(0, 1, scratch, &mut top)?,
@@ -48,8 +48,9 @@ pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Resul
             let joined = Mutex::new((&mut top, &mut scratch.stats));
             pool.try_for_each(workers, workers, |worker| {
                 let mut own = context.scratches.take();
-                let mut own_top = TopK::default();
-                own_top.reset(plan.k);
+                own.reserve_queries(1);
+                let mut own_top = std::mem::take(&mut own.queries[0].top);
+                own_top.try_reset(plan.k)?;
                 scan(worker, workers, &mut own, &mut own_top)?;
                 let mut guard = joined.lock().unwrap_or_else(PoisonError::into_inner);
                 for held in own_top.as_slice() {
@@ -57,6 +58,7 @@ pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Resul
                 }
                 guard.1.add(&own.stats);
                 drop(guard);
+                own.queries[0].top = own_top;
                 context.scratches.give(own);
                 Ok(())
             })?;

@@ -2,7 +2,7 @@
 //!
 //! Parameters are resolved once a search; what the caller sets wins over the table that the build measured.
 
-use crate::index::filter;
+use crate::index::filter::{self, Named};
 use crate::index::recall_table::Effort;
 use crate::pool::cancel::Stop;
 use crate::search::snapshot::{Segment, Snapshot};
@@ -16,8 +16,10 @@ const EPSILON_FOR_PROBES: f32 = 3.0;
 
 /// A search, resolved.
 pub struct Plan<'a> {
-    /// Answers wanted.
+    /// Answers wanted, of those that can be.
     pub k: usize,
+    /// Rows of the snapshot.
+    pub rows: u64,
     /// Wanted recall.
     pub recall: f32,
     /// Leaves a segment, if the caller set them.
@@ -36,8 +38,8 @@ pub struct Plan<'a> {
     pub farthest: f32,
     /// Which rows may be returned.
     pub filter: Filter<'a>,
-    /// The filter names so few rows that they are met one by one.
-    pub listed: bool,
+    /// The rows that the filter names, if they are so few that they are met one by one.
+    pub listed: Option<Named<'a>>,
     /// Share of the rows that the filter admits, if every id that it names exists.
     pub selectivity: f64,
     /// When to give up.
@@ -48,11 +50,24 @@ impl<'a> Plan<'a> {
     /// Resolves parameters against what the snapshot holds.
     pub fn new(snapshot: &Snapshot, k: usize, params: &SearchParams<'a>, stop: Stop<'a>) -> Self {
         let rows = snapshot.rows();
-        let k = k.min(usize::try_from(rows).unwrap_or(usize::MAX));
-        let admitted = filter::admitted_about(&params.filter, rows);
-        let listed = !filter::excludes(&params.filter) && admitted < rows && admitted <= LISTED_ROWS_MAX;
+        // An exact search asks every row: no use to count what the filter admits.
+        let admitted = if params.exact { rows } else { filter::admitted_about(&params.filter, rows) };
+        Self::with_admitted(snapshot, k, params, admitted, stop)
+    }
+
+    /// As [`new`](Self::new), for one whose filter was counted before: see [`filter::admitted_about`].
+    pub fn with_admitted(
+        snapshot: &Snapshot,
+        k: usize,
+        params: &SearchParams<'a>,
+        admitted: u64,
+        stop: Stop<'a>,
+    ) -> Self {
+        let rows = snapshot.rows();
+        let few = admitted < rows && admitted <= LISTED_ROWS_MAX;
         Plan {
-            k,
+            k: k.min(usize::try_from(rows).unwrap_or(usize::MAX)),
+            rows,
             recall: params.recall,
             probes: (params.probes > 0).then_some(params.probes),
             epsilon: None,
@@ -62,7 +77,7 @@ impl<'a> Plan<'a> {
             rerank_all: params.rerank == RERANK_ALL,
             farthest: params.max_distance.unwrap_or(f32::INFINITY),
             filter: params.filter,
-            listed,
+            listed: filter::named(&params.filter).filter(|_| few),
             selectivity: admitted as f64 / rows.max(1) as f64,
             stop,
         }

@@ -12,6 +12,10 @@ use crate::topk::heap::{Scored, TopK};
 /// Rows that are estimated at once: their numbers fit the first-level cache beside the query.
 pub const BLOCK_ROWS: usize = 256;
 
+/// One scratch has this part of what all may keep, so that some threads have theirs, or so many bytes.
+const ONE_SHARE: u64 = 8;
+const ONE_BYTES_MIN: u64 = 2 << 20;
+
 /// What one query needs from its start to its answer.
 #[derive(Default)]
 pub struct QueryScratch {
@@ -28,6 +32,11 @@ pub struct QueryScratch {
 }
 
 impl QueryScratch {
+    /// The most bytes of the lists that grow with `k` when it is answered out of `rows` rows.
+    pub fn bytes_max(k: usize, rows: u64) -> u64 {
+        Candidates::bytes_max(k, rows).saturating_add(TopK::<u64>::bytes_max(k))
+    }
+
     fn memory_bytes(&self) -> usize {
         let lists = self.bases.capacity() * 4 + self.leaves.capacity() * 8;
         self.prepared.memory_bytes() + lists + self.candidates.memory_bytes() + self.top.memory_bytes()
@@ -126,6 +135,7 @@ struct Slot(Mutex<Option<Box<Scratch>>>);
 pub struct ScratchPool {
     slots: Vec<Slot>,
     kept_bytes_max: u64,
+    one_bytes_max: u64,
     kept_bytes: AtomicU64,
     peak_bytes: AtomicU64,
 }
@@ -134,7 +144,14 @@ impl ScratchPool {
     /// A pool that keeps at most `slots` scratches, and at most `kept_bytes_max` bytes of them.
     pub fn new(slots: usize, kept_bytes_max: u64) -> Self {
         let slots = (0..slots).map(|_| Slot(Mutex::new(None))).collect();
-        ScratchPool { slots, kept_bytes_max, kept_bytes: AtomicU64::new(0), peak_bytes: AtomicU64::new(0) }
+        let one_bytes_max = (kept_bytes_max / ONE_SHARE).max(kept_bytes_max.min(ONE_BYTES_MIN));
+        let (kept_bytes, peak_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        ScratchPool { slots, kept_bytes_max, one_bytes_max, kept_bytes, peak_bytes }
+    }
+
+    /// The most bytes that one scratch may have to be kept. What needs more is for its caller to account for.
+    pub fn one_bytes_max(&self) -> u64 {
+        self.one_bytes_max
     }
 
     fn slots_for_thread(&self) -> impl Iterator<Item = &Slot> {
@@ -170,9 +187,13 @@ impl ScratchPool {
         Box::default()
     }
 
-    /// Keeps a scratch for the next search, or frees it if all slots are taken or the bytes are.
+    /// Keeps a scratch for the next search, or frees it if all slots are taken or the bytes are, or it has grown too
+    /// large.
     pub fn give(&self, scratch: Box<Scratch>) {
         let bytes = scratch.memory_bytes();
+        if bytes > self.one_bytes_max {
+            return;
+        }
         let kept_bytes = self.kept_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
         if kept_bytes <= self.kept_bytes_max {
             // As a rule one load: a peak is seldom passed.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::index::filter;
 use crate::kernels::Kernels;
+use crate::memory::{try_reserve, try_with_capacity};
 use crate::pool::Pool;
 use crate::search::candidates::Candidates;
 use crate::search::descend::{descend, rank_centres, Route};
@@ -74,12 +75,15 @@ fn rounds(
     while !open.is_empty() {
         for query in open.iter() {
             let state = &mut scratch.queries[*query as usize];
-            state.candidates.reset(context.plan.k, context.plan.farthest);
-            state.top.reset(context.plan.k);
+            state.candidates.reset(context.plan.k, context.plan.rows, context.plan.farthest)?;
+            state.top.try_reset(context.plan.k)?;
         }
         let mut exhausted = true;
         for (number, segment) in context.snapshot.segments.iter().enumerate() {
             exhausted &= visit(context, number as u32, segment, queries, open, widen, scratch)?;
+        }
+        for query in open.iter() {
+            scratch.queries[*query as usize].candidates.check()?;
         }
         open.retain(|query| {
             let state = &scratch.queries[*query as usize];
@@ -119,7 +123,7 @@ fn visit(
     let leaves = index.tree.leaf_count();
     let effort = plan.effort(segment);
     let probes = effort.probes.saturating_mul(widen).min(leaves);
-    let exhausted = plan.listed || probes >= leaves;
+    let exhausted = plan.listed.is_some() || probes >= leaves;
     let Scratch { queries: states, stage, stats, .. } = scratch;
     stats.probes = stats.probes.saturating_add(probes.saturating_mul(open.len() as u32));
 
@@ -141,16 +145,16 @@ fn visit(
     for query in open {
         rank_centres(kernels, index, &mut states[*query as usize]);
         // Rows that a filter lists are met wherever they lie.
-        if !plan.listed {
-            descend(kernels, index, route, &mut states[*query as usize], stage, stats);
+        if plan.listed.is_none() {
+            descend(kernels, index, route, &mut states[*query as usize], stage, stats)?;
         }
         plan.stop.check()?;
     }
     clock.lap(&mut stats.descend_ns);
 
     let scan = Scan { kernels, index, segment: number, epsilon: effort.epsilon, filter: plan.filter };
-    if plan.listed {
-        filter::positions(&plan.filter, &index.ids, &mut stage.positions);
+    if let Some(named) = &plan.listed {
+        filter::positions(named, &index.ids, &mut stage.positions);
     }
     if plan.rerank_all {
         let read_ns = stats.read_ns;
@@ -158,7 +162,7 @@ fn visit(
         clock.lap_beside(scratch.stats.read_ns - read_ns, &mut scratch.stats.rerank_ns);
         return Ok(exhausted);
     }
-    if plan.listed {
+    if plan.listed.is_some() {
         let positions = std::mem::take(&mut stage.positions);
         for query in open {
             let QueryScratch { prepared, bases, candidates, .. } = &mut states[*query as usize];
@@ -197,7 +201,7 @@ fn rerank_rows(
             candidates.count_outer(if outer { near } else { 0 });
             Ok(())
         };
-        if plan.listed {
+        if plan.listed.is_some() {
             stage
                 .positions
                 .iter()
@@ -224,7 +228,7 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
         stats.leaves_scanned += leaves.len() as u64;
         stats.codes_scanned += rows;
         if let Some(pool) = context.pool.filter(|_| rows >= PARALLEL_ROWS && context.threads > 1) {
-            let units = units(scan, leaves, bases);
+            let units = units(scan, leaves, bases)?;
             return scan_units(context, scan, pool, &units, prepared, candidates);
         }
         for (nth, leaf) in leaves.iter().enumerate() {
@@ -242,6 +246,7 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
     visits.clear();
     for query in open {
         let leaves = &states[*query as usize].leaves;
+        try_reserve(&mut visits, leaves.len())?;
         let visit = |(nth, leaf): (usize, &Scored<u32>)| (leaf.key, *query, is_outer(nth, leaves.len()));
         visits.extend(leaves.iter().enumerate().map(visit));
     }
@@ -271,8 +276,9 @@ struct Unit {
     outer: bool,
 }
 
-fn units(scan: &Scan<'_>, leaves: &[Scored<u32>], bases: &[f32]) -> Vec<Unit> {
-    let mut units = Vec::new();
+fn units(scan: &Scan<'_>, leaves: &[Scored<u32>], bases: &[f32]) -> Result<Vec<Unit>> {
+    let parts = |leaf: &Scored<u32>| scan.index.tree.leaf(leaf.key).row_count.div_ceil(UNIT_ROWS) as usize;
+    let mut units = try_with_capacity(leaves.iter().map(parts).sum())?;
     for (nth, leaf) in leaves.iter().enumerate() {
         let node = scan.index.tree.leaf(leaf.key);
         let outer = is_outer(nth, leaves.len());
@@ -284,7 +290,7 @@ fn units(scan: &Scan<'_>, leaves: &[Scored<u32>], bases: &[f32]) -> Vec<Unit> {
             first += count;
         }
     }
-    units
+    Ok(units)
 }
 
 /// Scans the units on several threads, each with candidates of its own, joined at the end.
@@ -303,7 +309,7 @@ fn scan_units(
         scratch.reserve_queries(1);
         let Scratch { queries, stage, .. } = &mut *scratch;
         let own = &mut queries[0].candidates;
-        own.reset(context.plan.k, context.plan.farthest);
+        own.reset(context.plan.k, context.plan.rows, context.plan.farthest)?;
         for unit in units.iter().skip(worker).step_by(workers) {
             context.plan.stop.check()?;
             scan.run(unit.first, unit.count, unit.base, unit.outer, prepared, own, stage);

@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 
+use crate::types::{Error, Result};
+
 /// A distance and what it belongs to. Ordered by distance, then key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scored<K> {
@@ -35,6 +37,24 @@ impl<K: Ord + Copy> TopK<K> {
     pub fn reset(&mut self, k: usize) {
         self.k = k;
         self.heap.clear();
+    }
+
+    /// As [`reset`](Self::reset), but takes the storage for all `k` now, so that no push allocates.
+    ///
+    /// # Errors
+    /// `OutOfMemory`; nothing is kept then.
+    pub fn try_reset(&mut self, k: usize) -> Result<()> {
+        self.reset(0);
+        self.heap
+            .try_reserve_exact(k)
+            .map_err(|_| Error::out_of_memory("the answers of a search", Self::bytes_max(k)))?;
+        self.k = k;
+        Ok(())
+    }
+
+    /// Bytes of the storage for `k`.
+    pub fn bytes_max(k: usize) -> u64 {
+        (k as u64).saturating_mul(std::mem::size_of::<Scored<K>>() as u64)
     }
 
     /// How many are held.
@@ -161,5 +181,8 @@ mod tests {
         top.reset(0);
         assert!(!top.push(1.0, 1) && top.is_empty());
         assert_eq!(top.threshold(), f32::NEG_INFINITY);
+        let refused = top.try_reset(usize::MAX / 2).unwrap_err();
+        assert_eq!(refused.status(), crate::types::Status::OutOfMemory);
+        assert!(!top.push(1.0, 1));
     }
 }

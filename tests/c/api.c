@@ -320,6 +320,18 @@ static void looking_inside(const vdb_t *db) {
     vectors_and_codes(db, info.code_bytes);
 
     if (OK(vdb_stats(db, &stats, &error))) {
+        vdb_stats_t after = stats;
+        vdb_search_params_t late = new_params();
+        float query[2 * DIM] = {0};
+        uint64_t ids[2];
+        late.timeout_ns = 1;
+        FAILS(VDB_TIMEOUT, vdb_search(db, query, DIM, 1, &late, ids, NULL, NULL, &error));
+        FAILS(VDB_TIMEOUT, vdb_batch_search(db, query, 2, DIM, 1, &late, ids, NULL, NULL, &error));
+        FAILS(VDB_INVALID_ARGUMENT, vdb_search(db, query, DIM + 1, 1, NULL, ids, NULL, NULL, &error));
+        OK(vdb_stats(db, &after, &error));
+        CHECK(after.searches == stats.searches + 1 && after.batches == stats.batches + 1);
+        CHECK(after.batch_queries == stats.batch_queries + 2 && after.errors == stats.errors + 2);
+        CHECK(after.timeouts == stats.timeouts + 2 && after.rows_reranked == stats.rows_reranked);
         CHECK(stats.searches > 5 && stats.batches >= 2 && stats.batch_queries >= 40);
         CHECK(stats.rows_reranked > 0 && stats.search_ns > 0 && stats.codes_scanned > 0);
     }
