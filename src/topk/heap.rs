@@ -1,8 +1,8 @@
-//! Bounded heaps: the k closest seen so far, and the k-th smallest of a stream of numbers.
+//! A bounded heap: the k closest seen so far, the farthest of which is the k-th smallest of the stream.
 //!
-//! Both keep a set that does not depend on the order of arrival: pairs are compared by `(distance, key)`, a total
-//! order, so that leaves may be scanned in any order and by any thread. Storage is lent or reused; a warm heap
-//! allocates nothing.
+//! It keeps a set that does not depend on the order of arrival: pairs are compared by `(distance, key)`, a total
+//! order, so that leaves may be scanned in any order and by any thread. Storage is reused: a warm heap allocates
+//! nothing. Calls `types`.
 
 use std::cmp::Ordering;
 
