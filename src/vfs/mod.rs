@@ -156,8 +156,6 @@ pub enum Advice {
     Random,
     /// From front to back.
     Sequential,
-    /// Soon: begin to read.
-    WillNeed,
     /// Not again soon: cached pages may go.
     DontNeed,
 }

@@ -8,7 +8,10 @@
 //! The lock is `flock` on `LOCK`, which the kernel gives back when the process ends, plus a table of the
 //! directories that this process has locked. The table holds where the kernel's lock does not: on network
 //! file systems that make `flock` of `fcntl` locks, which never refuse their own process and are lost when
-//! any descriptor of the file is closed, and when somebody removed `LOCK`.
+//! any descriptor of the file is closed, and when somebody removed `LOCK`. A child that is forked during a
+//! build inherits the lock's descriptor, not the build: its table is its own and empty, and the parent gives
+//! the lock back by a call, since closing would not while the child has the descriptor. (A parent that is
+//! killed leaves it to the child, until that ends or runs another program.)
 //!
 //! Calls the system; a call that a signal interrupted is made again, except `close`.
 #![allow(unsafe_code, clippy::disallowed_types)]
@@ -21,7 +24,9 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A directory of the file system, held open.
 #[derive(Debug)]
@@ -155,23 +160,17 @@ impl Vfs for OsVfs {
 
     fn lock(&self) -> io::Result<Option<LockGuard>> {
         let metadata = self.dir.metadata()?;
-        let place = (metadata.dev(), metadata.ino());
-        let mut locked = LOCKED.lock().unwrap_or_else(PoisonError::into_inner);
         // Before the file is opened: where `flock` is made of `fcntl` locks, closing it would drop ours.
-        if locked.contains(&place) {
-            return Ok(None);
-        }
+        let Some(claim) = Claim::new((metadata.dev(), metadata.ino())) else { return Ok(None) };
         let file = self.open_at(&c_name(FileName::Lock)?, libc::O_RDWR | libc::O_CREAT)?;
         loop {
             match file.try_lock() {
-                Ok(()) => break,
+                Ok(()) => return Ok(Some(LockGuard::new(OsLock { file, claim }))),
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(TryLockError::Error(error)) => return Err(error),
             }
         }
-        locked.push(place);
-        Ok(Some(LockGuard::new(OsLock { place, _file: file })))
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -189,19 +188,98 @@ impl Vfs for OsVfs {
     }
 }
 
-/// Device and inode of every directory that this process has locked.
-static LOCKED: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+/// The directories that one process has locked.
+struct Locked {
+    process: libc::pid_t,
+    /// Device and inode of each.
+    places: Mutex<Vec<(u64, u64)>>,
+}
 
-/// Holds the lock of one directory. Never unlocks by a call: a forked child shares the lock and would
-/// drop the parent's. Closing the descriptor gives it back once no process has it open.
-struct OsLock {
+/// The table of the process that asked last; never freed, so that it may be looked at any time.
+static LOCKED: AtomicPtr<Locked> = AtomicPtr::new(ptr::null_mut());
+
+impl Locked {
+    /// The table of this process. A forked child makes one of its own: what its parent has locked is not the child's,
+    /// and a thread that the child does not have may have held the mutex.
+    fn here() -> &'static Locked {
+        let process = this_process();
+        let mut latest = LOCKED.load(Ordering::Acquire);
+        loop {
+            // SAFETY: NULL, or of a box below that was published when complete and is never freed.
+            // Test: `a_second_writer_is_refused_until_the_first_is_gone`.
+            if let Some(table) = unsafe { latest.as_ref() }.filter(|table| table.process == process) {
+                return table;
+            }
+            let own = Box::into_raw(Box::new(Locked { process, places: Mutex::default() }));
+            match LOCKED.compare_exchange(latest, own, Ordering::AcqRel, Ordering::Acquire) {
+                // SAFETY: it is public now, and nobody frees it.
+                Ok(_) => return unsafe { &*own },
+                Err(others) => {
+                    // SAFETY: made above, and seen by nobody else.
+                    drop(unsafe { Box::from_raw(own) });
+                    latest = others;
+                }
+            }
+        }
+    }
+
+    /// Whether it is this process's, and not that of one that it was forked from.
+    fn is_here(&self) -> bool {
+        self.process == this_process()
+    }
+
+    /// Never held across a call of the system.
+    fn places(&self) -> MutexGuard<'_, Vec<(u64, u64)>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn this_process() -> libc::pid_t {
+    // SAFETY: takes nothing, and cannot fail.
+    unsafe { libc::getpid() }
+}
+
+/// An entry of the table of locked directories, as long as it lives.
+struct Claim {
+    table: &'static Locked,
     place: (u64, u64),
-    _file: File,
+}
+
+impl Claim {
+    /// `None` if this process has one for the directory.
+    fn new(place: (u64, u64)) -> Option<Self> {
+        let table = Locked::here();
+        let mut places = table.places();
+        if places.contains(&place) {
+            return None;
+        }
+        places.push(place);
+        Some(Claim { table, place })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if self.table.is_here() {
+            self.table.places().retain(|place| *place != self.place);
+        }
+    }
+}
+
+/// Holds the lock of one directory.
+struct OsLock {
+    /// Closed before the claim goes: whoever locks next must not lose the lock by it.
+    file: File,
+    claim: Claim,
 }
 
 impl Drop for OsLock {
     fn drop(&mut self) {
-        LOCKED.lock().unwrap_or_else(PoisonError::into_inner).retain(|place| *place != self.place);
+        // Not in a forked child, which shares the lock and would drop the parent's. Closing alone gives it back too,
+        // once no process has the descriptor.
+        if self.claim.table.is_here() {
+            let _ = self.file.unlock();
+        }
     }
 }
 
@@ -266,7 +344,6 @@ impl VfsFile for OsFile {
         let advice = match advice {
             Advice::Random => libc::POSIX_FADV_RANDOM,
             Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
-            Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
             Advice::DontNeed => libc::POSIX_FADV_DONTNEED,
         };
         if let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) {

@@ -1,9 +1,11 @@
 /*
  * A handle belongs to the process that opened it: its child is told so at once, frees without hanging, and opens anew.
- * The parent goes on. With threads running at the time of the fork, which is when locks would hang.
+ * The parent goes on. With threads running at the time of the fork, which is when locks would hang. A child of a build
+ * has no part in it, and holds nothing up: neither the parent's next build nor its own.
  */
 #include "check.h"
 
+#include <pthread.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -86,6 +88,76 @@ static void fork_with(const char *path, vdb_pool_t *pool, uint32_t threads) {
     vdb_free(db);
 }
 
+/* ---- a fork in the middle of a build, by a thread that has nothing to do with it ---- */
+
+static int begun[2], forked[2], finished[2];
+static const char *built;
+static pid_t of_build;
+
+static char one_byte(const int pipes[2]) {
+    char byte = 0;
+    CHECK(read(pipes[0], &byte, 1) == 1);
+    return byte;
+}
+
+static void send_byte(const int pipes[2]) {
+    CHECK(write(pipes[1], "x", 1) == 1);
+}
+
+/* The build is held until the child is there. */
+static int first_progress(void *user, const char *phase, uint64_t done, uint64_t total) {
+    int *calls = user;
+    (void)phase, (void)done, (void)total;
+    if ((*calls)++ == 0) {
+        send_byte(begun);
+        one_byte(forked);
+    }
+    return 0;
+}
+
+static void *fork_during_build(void *unused) {
+    vdb_error_t *error = NULL;
+    vdb_source_t source = array_source(rows, ROWS, DIM, NULL);
+    vdb_build_options_t options = build_options(VDB_METRIC_L2);
+    one_byte(begun);
+    fflush(NULL);
+    of_build = fork();
+    if (of_build == 0) {
+        alarm(30);
+        work_dir[0] = 0;
+        checks_failed = 0;
+        /* The parent is at it. */
+        FAILS(VDB_BUSY, vdb_build(built, &source, &options, NULL, &error));
+        send_byte(forked);
+        one_byte(finished);
+        OK(vdb_build(built, &source, &options, NULL, &error));
+        _exit(checks_failed == 0 ? 0 : 1);
+    }
+    return unused;
+}
+
+static void fork_in_a_build(const char *path) {
+    vdb_error_t *error = NULL;
+    vdb_source_t source = array_source(rows, ROWS, DIM, NULL);
+    vdb_build_options_t options = build_options(VDB_METRIC_L2);
+    vdb_job_t job = new_job();
+    pthread_t thread;
+    int calls = 0, status = -1;
+    CHECK(pipe(begun) == 0 && pipe(forked) == 0 && pipe(finished) == 0);
+    built = path;
+    job.progress = first_progress;
+    job.progress_user = &calls;
+    CHECK(pthread_create(&thread, NULL, fork_during_build, NULL) == 0);
+    OK(vdb_build(path, &source, &options, &job, &error));
+    CHECK(pthread_join(thread, NULL) == 0 && calls > 0);
+    /* The child lives, and has all that was open when it was forked. */
+    OK(vdb_build(path, &source, &options, NULL, &error));
+    send_byte(finished);
+    CHECK(waitpid(of_build, &status, 0) == of_build);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    OK(vdb_build(path, &source, &options, NULL, &error));
+}
+
 int main(void) {
     vdb_error_t *error = NULL;
     vdb_pool_options_t options;
@@ -103,6 +175,7 @@ int main(void) {
     fork_with(path, NULL, 4);
     fork_with(path, NULL, 1);
     vdb_pool_free(pool);
+    fork_in_a_build(path);
     free(rows);
     return finish("fork");
 }
