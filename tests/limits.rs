@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use vdb::database::{self, CacheKind, Database, Job, OpenOptions};
+use vdb::database::{self, CacheKind, Database, GivenIds, Job, OpenOptions};
 use vdb::input::ArrayRows;
 use vdb::types::params::{BuildParams, Filter, SearchParams, RERANK_ALL};
 use vdb::types::{ElementType, Metric, Status};
@@ -210,6 +210,7 @@ fn a_handle_stays_below_its_limit_and_a_refusal_names_the_least() {
         ROWS as u64,
         DIM,
         ElementType::F32,
+        GivenIds::None,
         &BuildParams { segment_rows: 2_500, leaf_rows: 20, ..params() },
     );
     let told = told.unwrap().open_memory_bytes;
@@ -333,7 +334,8 @@ fn a_build_stays_below_its_estimate_and_reports_no_less_than_it_took() {
         let (dir, floats) = (folder(), rows(count, dim, 6));
         let ids: Vec<u64> = (0..count as u64).map(|row| row * 3 + (1 << 40)).collect();
         let source = ArrayRows::of_floats(&floats, dim).unwrap();
-        let estimate = database::estimate(count as u64, dim, ElementType::F32, &params).unwrap();
+        let estimate =
+            database::estimate(count as u64, dim, ElementType::F32, GivenIds::Lent, &params).unwrap();
         let told = match params.threads {
             1 => estimate.build_memory_bytes,
             _ => estimate.build_memory_best_bytes,
@@ -351,5 +353,48 @@ fn a_build_stays_below_its_estimate_and_reports_no_less_than_it_took() {
         let refused = database::build(dir.path(), &source, Some(&ids), &less, &Job::default()).unwrap_err();
         assert_eq!(refused.status(), Status::OutOfMemory);
         assert_eq!(refused.needed_bytes(), Some(estimate.build_memory_bytes), "{refused}");
+    }
+}
+
+#[test]
+fn the_ids_of_a_file_are_in_the_memory_of_a_build() {
+    let _turn = alone();
+    let (dir, count, dim) = (folder(), 200_000, 2);
+    let ids: Vec<u8> = (0..count as u64).flat_map(|row| (row * 3 + (1 << 40)).to_le_bytes()).collect();
+    std::fs::write(dir.path().join("ids.u64bin"), ids).unwrap();
+    let head = [count as u32, dim as u32].map(u32::to_le_bytes).concat();
+    let floats: Vec<u8> = rows(count, dim, 6).iter().flat_map(|x| x.to_le_bytes()).collect();
+    std::fs::write(dir.path().join("rows.fbin"), [head, floats].concat()).unwrap();
+    let params = BuildParams { threads: 1, segment_rows: 10_000, ..BuildParams::default() };
+    let told = database::estimate(count as u64, dim, ElementType::F32, GivenIds::File, &params).unwrap();
+    let build = |memory_limit_bytes| {
+        let params = BuildParams { memory_limit_bytes, replace: true, ..params.clone() };
+        let (vectors, ids) = (dir.path().join("rows.fbin"), dir.path().join("ids.u64bin"));
+        database::build_from_file(&dir.path().join("index"), &vectors, Some(&ids), &params, &Job::default())
+    };
+    let (built, _, peak) = measured(|| build(told.build_memory_bytes));
+    built.unwrap();
+    assert!(peak as u64 <= told.build_memory_bytes, "{peak} of {}", told.build_memory_bytes);
+    // What does not fit is refused before the ids are read.
+    let (refused, _, peak) = measured(|| build(told.build_memory_bytes - 1));
+    assert_eq!(refused.unwrap_err().needed_bytes(), Some(told.build_memory_bytes));
+    assert!(peak < count, "{peak} bytes for a refusal");
+}
+
+#[test]
+fn a_verification_stays_below_its_limit() {
+    let _turn = alone();
+    // Small rows and large ones: what passes through weighs more than what is kept, and less.
+    for (count, dim) in [(500, 8), (60_000, 48), (3_000, 1_024)] {
+        let dir = folder();
+        let params = BuildParams { segment_rows: 40_000, ..params() };
+        fixture::build(dir.path(), &rows(count, dim, 6), dim, &params).unwrap();
+        let verify =
+            |memory_limit_bytes| database::verify(dir.path(), &Job { memory_limit_bytes, ..Job::default() });
+        let needed = verify(1).unwrap_err().needed_bytes().unwrap();
+        let (verified, _, peak) = measured(|| verify(needed));
+        assert_eq!(verified.unwrap(), 0);
+        println!("{count} x {dim}: {peak} of {needed}");
+        assert!(peak as u64 <= needed, "{count} x {dim}: {peak} of {needed}");
     }
 }

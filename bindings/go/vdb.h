@@ -579,7 +579,7 @@ typedef struct vdb_build_report_t {
     uint64_t disk_bytes;                 /**< Bytes of the finished index. */
     uint64_t peak_bytes;                 /**< Memory that it allowed itself for data; it took no more. */
     uint64_t phase_count;                /**< Length of phases. */
-    vdb_phase_t phases[VDB_PHASES_MAX];  /**< What it did, in order. */
+    vdb_phase_t phases[VDB_PHASES_MAX];  /**< What it did, in order; of several segments the sums. */
 } vdb_build_report_t;
 
 #define VDB_BUILD_FLAT     (1u << 0)  /**< No tree: scan all codes. Chosen by itself for few rows. */
@@ -669,7 +669,8 @@ vdb_status_t vdb_estimate(const vdb_source_t *source, const vdb_build_options_t 
  *   found      room for id_count bytes, which become 1 or 0. NULL: an id that is not there fails the call
  *              with VDB_NOT_FOUND, and VDB_DETAIL_ROW is its place in ids
  *
- * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_CORRUPT, VDB_IO, VDB_FORKED. Threads: any number at once.
+ * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY, VDB_FORKED. Threads:
+ * any number at once.
  *
  *     status = vdb_get(db, &ids[0], 1, 100, vector, NULL, &error);
  */
@@ -702,7 +703,8 @@ vdb_status_t vdb_borrow(const vdb_t *db, uint64_t id, const void **vector, vdb_t
  *                     first segment; segment is then not looked at
  *   code, code_bytes  receives the code; vdb_info_t.code_bytes of room
  *
- * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND (segment or node), VDB_FORKED. Threads: any number at once.
+ * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND (segment or node), VDB_OUT_OF_MEMORY, VDB_FORKED, and for a
+ * node, whose centroid is read from disk, VDB_IO and VDB_CORRUPT. Threads: any number at once.
  *
  *     status = vdb_encode(db, vector, 100, 0, VDB_NODE_NONE, code, info.code_bytes, &error);
  */
@@ -863,8 +865,8 @@ typedef struct vdb_segment_t {
  *
  *   index   0 to vdb_info_t.segments - 1
  *
- * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once. Time: linear in
- * leaves.
+ * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_IO (the length of its file), VDB_FORKED. Threads: any
+ * number at once. Time: linear in leaves.
  */
 vdb_status_t vdb_segment(const vdb_t *db, uint32_t index, vdb_segment_t *segment, vdb_error_t **error);
 
@@ -898,8 +900,8 @@ typedef struct vdb_tree_node_t {
  * directions, of length 1 or less. Rows that the build held out to measure recall move no centroid, but that
  * of a leaf which has no others. On failure what the lent buffers hold is of no use.
  *
- * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once. Time: linear in what
- * is filled.
+ * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED, and for the centroid, which is read from disk,
+ * VDB_IO, VDB_CORRUPT, VDB_OUT_OF_MEMORY. Threads: any number at once. Time: linear in what is filled.
  *
  *     vdb_tree_node_t node = {0};
  *     node.struct_size = sizeof node;
@@ -971,13 +973,14 @@ typedef uint32_t vdb_advice_t;
 
 #define VDB_ADVICE_WARM    1u  /**< Bring it into memory now: vectors are read once, into the page cache,
                                     before the call returns. */
-#define VDB_ADVICE_COLD    2u  /**< It will not be needed for a while: give its memory back. */
+#define VDB_ADVICE_COLD    2u  /**< It will not be needed for a while: its pages may leave the page cache,
+                                    if no other program has them. */
 #define VDB_ADVICE_RANDOM  3u  /**< The system should not read ahead; how vectors begin. */
 #define VDB_ADVICE_SCAN    4u  /**< The system should read ahead. */
 
 /**
  * Says how parts of the index will be used. No answer depends on it. Tree and codes are in memory in any
- * case: for them nothing is done. For vectors that are not mapped only VDB_ADVICE_WARM does something.
+ * case: for them nothing is done. For vectors it says so to the system, which may do otherwise.
  *
  *   parts    VDB_PART_..., one or several
  *   advice   VDB_ADVICE_...
@@ -1002,7 +1005,8 @@ vdb_status_t vdb_advise(vdb_t *db, uint32_t parts, vdb_advice_t advice, const vd
  * Returns VDB_OK if all is as it was written. VDB_CORRUPT: the message names the first damage. Other errors:
  * VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_IO, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT.
  * Threads: any. Time: linear in the bytes of the index. Memory: tree, codes and ids of one segment at a time,
- * within memory_limit_bytes of the job; if that is too little, it says so before any work.
+ * and a MiB or so that bytes pass through, within memory_limit_bytes of the job; if that is too little, it
+ * says so before any work.
  *
  *     status = vdb_verify("words.vdb", NULL, NULL, &error);
  */

@@ -23,9 +23,11 @@ use crate::memory::AlignedBytes;
 use crate::quantize::encode::Factors;
 use crate::quantize::rotation::Rotation;
 use crate::search::{Segment, Snapshot};
+use crate::store::cache::VectorCache;
 use crate::store::centroids::Centroids;
 use crate::store::vectors::{row_stride, Vectors};
 use crate::types::{Error, Metric, Result};
+use crate::vfs::VfsFile;
 
 /// Says how long each phase took.
 pub type Phases = Vec<(&'static str, u64)>;
@@ -76,7 +78,7 @@ pub fn build(
     let quantiser = quantiser_section(layout, work.seed, encoded.error_width, &mean)?;
     let (id_bytes, id_width) = id_section(&encoded, ids, first_id)?;
     let by_id = by_id_section(&id_bytes, id_width, layout.rows as usize, ids.is_none().then_some(first_id))?;
-    write_arrays(writer, &nodes, &encoded, &quantiser, &id_bytes, id_width, &by_id)?;
+    let centroids = write_arrays(writer, &nodes, &encoded, &quantiser, &id_bytes, id_width, &by_id)?;
     drop(nodes.centroids);
     let mut positions = crate::memory::try_vec(encoded.source_rows.len(), 0u32)?;
     for (position, row) in encoded.source_rows.iter().enumerate() {
@@ -90,7 +92,8 @@ pub fn build(
         recall_table: RecallTable::default(),
     };
     lap("write");
-    let table = measure(work, layout, index, writer, vectors, &truth, &positions)?;
+    let offsets = (writer.offset(vectors)?, centroids);
+    let table = measure(work, layout, index, writer.file(), offsets, &truth, &positions)?;
     let records: &[Effort] = table.efforts();
     let slot =
         reserve(writer, SectionKind::RECALL_TABLE, records.len() as u64, std::mem::size_of::<Effort>())?;
@@ -99,22 +102,22 @@ pub fn build(
     Ok(phases)
 }
 
-/// Searches the segment as it will be searched, from the file as it stands.
+/// Searches the segment as it will be searched, from the file as it stands. By reads: a disk that fails now is an error
+/// of the build, and no signal. `offsets` are those of the vectors and of the centroids.
 fn measure(
     work: &Work<'_>,
     layout: &BuildLayout,
     index: SegmentIndex,
-    writer: &mut SegmentWriter,
-    vectors: SectionSlot,
+    file: Arc<dyn VfsFile>,
+    offsets: (u64, u64),
     truth: &Truth,
     positions: &[u32],
 ) -> Result<RecallTable> {
-    let stride = row_stride(layout.dim * layout.element.bytes()) as u64;
-    let (file, offset, bytes) = (writer.file(), writer.offset(vectors)?, layout.rows * stride);
-    let mapping = file.map(offset, bytes).map_err(|e| Error::io("map the vectors", &e))?;
-    let rows = layout.rows as u32;
-    let centroids = Centroids::new(file.clone(), 0);
-    let vectors = Vectors::new(file, offset, bytes, mapping, rows, layout.dim, layout.element, 0)?;
+    let bytes = layout.rows * row_stride(layout.dim * layout.element.bytes()) as u64;
+    let (rows, nodes, padded) = (layout.rows as u32, index.tree.nodes().len() as u32, layout.shape.padded);
+    let of_nodes = u64::from(nodes) * padded as u64 * 4;
+    let centroids = Centroids::new(Arc::clone(&file), offsets.1, of_nodes, nodes, padded)?;
+    let vectors = Vectors::new(file, offsets.0, bytes, None, rows, layout.dim, layout.element, 0)?;
     let snapshot = Snapshot {
         generation: 0,
         metric: work.metric,
@@ -122,7 +125,10 @@ fn measure(
         dim: layout.dim,
         segments: vec![Arc::new(Segment { number: 0, index, centroids, vectors })],
     };
-    tune(work, &snapshot, truth, positions)
+    // In the room of the second pass, which is over.
+    let room = layout.cell_memory_bytes().saturating_mul(work.threads as u64);
+    let cache = VectorCache::new(usize::try_from(room).unwrap_or(usize::MAX));
+    tune(work, &snapshot, truth, positions, &cache)
 }
 
 /// The rotated centroids of the root's children, or of the root.
@@ -155,6 +161,7 @@ fn reserve(writer: &mut SegmentWriter, kind: SectionKind, count: u64, stride: us
     writer.reserve(SectionSpec::array(kind, count, stride)?)
 }
 
+/// Writes all arrays but the vectors; returns where the centroids are.
 fn write_arrays(
     writer: &mut SegmentWriter,
     nodes: &Nodes,
@@ -163,7 +170,7 @@ fn write_arrays(
     ids: &AlignedBytes,
     id_width: usize,
     by_id: &AlignedBytes,
-) -> Result<()> {
+) -> Result<u64> {
     let count = nodes.parts.nodes.len() / std::mem::size_of::<Node>();
     let rows = encoded.source_rows.len();
     let arrays: [(SectionKind, &[u8], usize); 11] = [
@@ -179,11 +186,15 @@ fn write_arrays(
         (SectionKind::IDS, ids, id_width),
         (SectionKind::ID_ORDER, by_id, 4),
     ];
+    let mut centroids = 0;
     for (kind, bytes, stride) in arrays {
         let slot = reserve(writer, kind, (bytes.len() / stride.max(1)) as u64, stride)?;
         writer.append(slot, bytes)?;
+        if kind == SectionKind::CENTROIDS {
+            centroids = writer.offset(slot)?;
+        }
     }
-    Ok(())
+    Ok(centroids)
 }
 
 fn quantiser_section(

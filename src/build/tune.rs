@@ -19,6 +19,7 @@ use crate::search::rerank::Exact;
 use crate::search::scratch::ScratchPool;
 use crate::search::snapshot::{Segment, Snapshot};
 use crate::search::tile::{self, Context};
+use crate::store::cache::VectorCache;
 use crate::store::vectors::ReadCost;
 use crate::topk::heap::Scored;
 use crate::types::params::{Filter, SearchParams};
@@ -37,11 +38,18 @@ const WEIGHT_RECALL: f64 = 0.98;
 /// Least width of the bounds, whatever was measured.
 const EPSILON_MIN: f32 = 1.0;
 
-/// Measures the recall table of the only segment of `snapshot`. `positions` tells where a source row went.
+/// Measures the recall table of the only segment of `snapshot`. `positions` tells where a source row went; `cache`
+/// keeps rows from one effort to the next, which looks at most of them again.
 ///
 /// # Errors
 /// What searches give.
-pub fn tune(work: &Work<'_>, snapshot: &Snapshot, truth: &Truth, positions: &[u32]) -> Result<RecallTable> {
+pub fn tune(
+    work: &Work<'_>,
+    snapshot: &Snapshot,
+    truth: &Truth,
+    positions: &[u32],
+    cache: &VectorCache,
+) -> Result<RecallTable> {
     let Some(segment) = snapshot.segments.first() else { return Ok(RecallTable::default()) };
     if truth.rows().is_empty() {
         return Ok(RecallTable::default());
@@ -62,14 +70,14 @@ pub fn tune(work: &Work<'_>, snapshot: &Snapshot, truth: &Truth, positions: &[u3
         let settings = |spread_weight| Settings { probes, epsilon, spread_weight };
         if leaves == 1 || mean_and_error(&shares).0 >= WEIGHT_RECALL {
             // With the weight settled, a row that has found all finds them again in more leaves.
-            measure(work, snapshot, truth, &targets, settings(weight), &mut shares)?;
+            measure(work, snapshot, truth, &targets, settings(weight), cache, &mut shares)?;
         } else {
             // The best weight moves slowly with the probes: look to both sides of the last one.
             let tries = [0.0, -WEIGHT_STEP, WEIGHT_STEP].map(|step| (weight + step).max(0.0));
             shares.fill(-1.0);
             for tried in tries {
                 let mut found = vec![0.0; targets.len()];
-                measure(work, snapshot, truth, &targets, settings(tried), &mut found)?;
+                measure(work, snapshot, truth, &targets, settings(tried), cache, &mut found)?;
                 if mean_and_error(&found).0 > mean_and_error(&shares).0 {
                     (weight, shares) = (tried, found);
                 }
@@ -181,6 +189,7 @@ fn measure(
     truth: &Truth,
     targets: &[Target],
     settings: Settings,
+    cache: &VectorCache,
     shares: &mut [f64],
 ) -> Result<()> {
     let segment =
@@ -200,7 +209,7 @@ fn measure(
             kernels: work.kernels,
             snapshot,
             plan: &plan,
-            cache: None,
+            cache: Some(cache),
             pool: None,
             threads: 1,
             scratches: &scratches,

@@ -11,14 +11,14 @@ use std::time::Instant;
 use crate::build::layout::BuildLayout;
 use crate::build::{self, Work};
 use crate::database::open::{memory_limit, WORKING_BYTES_MIN};
-use crate::database::options::{Job, LogLevel};
+use crate::database::options::{thread_count, Job, LogLevel};
 use crate::database::report::{BuildReport, Estimate};
 use crate::database::throttle::Throttle;
 use crate::format::manifest::SEGMENTS_MAX;
 use crate::format::{remove_strays, Manifest, SegmentHeader, SegmentWriter};
 use crate::input::{self, Rows};
 use crate::kernels::Kernels;
-use crate::memory::probe;
+use crate::pool::cancel::Stop;
 use crate::pool::Pool;
 use crate::types::params::{BuildParams, NO_ID, SEGMENT_ROWS_MAX};
 use crate::types::rng::SplitMix64;
@@ -39,12 +39,23 @@ pub fn build(
     job: &Job<'_>,
 ) -> Result<BuildReport> {
     // Before the directory is touched.
-    let plan = Plan::new(source, ids, params, job)?;
+    let plan = Plan::with_ids(source, ids, params, job)?;
+    build_at(path, source, ids, params, job, &plan)
+}
+
+fn build_at(
+    path: &Path,
+    source: &dyn Rows,
+    ids: Option<&[u64]>,
+    params: &BuildParams,
+    job: &Job<'_>,
+    plan: &Plan<'_>,
+) -> Result<BuildReport> {
     let vfs: Arc<dyn Vfs> = match OsVfs::open_dir(path) {
         Err(error) if error.status() == Status::NotFound => OsVfs::create_dir(path)?,
         opened => opened?,
     };
-    build_planned(&vfs, source, ids, params, job, &plan)
+    build_planned(&vfs, source, ids, params, job, plan)
 }
 
 /// Builds in the directory of any [`Vfs`].
@@ -58,7 +69,7 @@ pub fn build_vfs(
     params: &BuildParams,
     job: &Job<'_>,
 ) -> Result<BuildReport> {
-    build_planned(vfs, source, ids, params, job, &Plan::new(source, ids, params, job)?)
+    build_planned(vfs, source, ids, params, job, &Plan::with_ids(source, ids, params, job)?)
 }
 
 fn build_planned(
@@ -67,14 +78,28 @@ fn build_planned(
     ids: Option<&[u64]>,
     params: &BuildParams,
     job: &Job<'_>,
-    plan: &Plan,
+    plan: &Plan<'_>,
 ) -> Result<BuildReport> {
+    let started = Instant::now();
+    plan.stop.check()?;
     let guard = vfs.lock().map_err(|e| Error::io(format!("{}: cannot lock", vfs.display()), &e))?;
     let Some(_guard) = guard else {
         let what = format!("{} is being written by another build; wait for it", vfs.display());
         return Err(Error::new(Status::Busy, what));
     };
     let before = Before::load(&**vfs, params.replace)?;
+    let tell = |level, line: &dyn Fn() -> String| {
+        if let Some(log) = job.log {
+            log(level, &format!("{}: {}", vfs.display(), line()));
+        }
+    };
+    if matches!(before, Before::Damaged) {
+        tell(LogLevel::Warn, &|| "the index that is here is damaged; it is replaced".to_owned());
+    }
+    if plan.threads < plan.threads_asked {
+        let (threads, asked) = (plan.threads, plan.threads_asked);
+        tell(LogLevel::Warn, &|| format!("the memory limit has room for {threads} threads of {asked}"));
+    }
     before.make_durable(&**vfs)?;
     sweep(&**vfs, &|number| before.keeps(number), job)?;
     let mut report =
@@ -84,6 +109,11 @@ fn build_planned(
             // What cannot be removed now is removed by the next build.
             let _ = sweep(&**vfs, &|number| manifest.names(number), job);
             report.generation = manifest.generation;
+            let (rows, segments, bytes) = (report.rows, manifest.segments.len(), report.disk_bytes);
+            let seconds = started.elapsed().as_secs_f64();
+            tell(LogLevel::Info, &|| {
+                format!("built {rows} rows, {segments} segments, {bytes} bytes, in {seconds:.1} s")
+            });
             Ok(report)
         }
         Err(error) => {
@@ -165,23 +195,57 @@ pub fn build_from_file(
     params: &BuildParams,
     job: &Job<'_>,
 ) -> Result<BuildReport> {
+    let stop = job.stop();
     let source = input::open_file(vectors)?;
+    let given = if ids.is_some() { GivenIds::File } else { GivenIds::None };
+    let plan = Plan::new(&*source, given, params, job, stop)?;
     let ids = ids.map(|ids| input::read_ids(ids, source.rows())).transpose()?;
-    build(path, &*source, ids.as_deref(), params, job)
+    check_ids(source.rows(), ids.as_deref(), &stop)?;
+    build_at(path, &*source, ids.as_deref(), params, job, &plan)
+}
+
+/// Where the ids of a build come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenIds {
+    /// The rows' own numbers.
+    None,
+    /// The caller's array.
+    Lent,
+    /// A file, which is read into memory.
+    File,
+}
+
+impl GivenIds {
+    /// What a build takes that takes `bytes` beside the ids of its `rows` rows. They are held if they came from a file,
+    /// and sorted once before the work, to see that none is there twice.
+    fn build_bytes(self, rows: u64, bytes: u64) -> u64 {
+        let once = rows.saturating_mul(8);
+        match self {
+            GivenIds::None => bytes,
+            GivenIds::Lent => bytes.max(once),
+            GivenIds::File => bytes.max(once).saturating_add(once),
+        }
+    }
 }
 
 /// Says beforehand what a build and an open will take.
 ///
 /// # Errors
 /// `VDB_INVALID_ARGUMENT` for sizes out of range.
-pub fn estimate(rows: u64, dim: usize, element: ElementType, params: &BuildParams) -> Result<Estimate> {
+pub fn estimate(
+    rows: u64,
+    dim: usize,
+    element: ElementType,
+    ids: GivenIds,
+    params: &BuildParams,
+) -> Result<Estimate> {
     let segment_rows = segment_rows(params);
     let largest = BuildLayout::new(rows.min(segment_rows), dim, element, params)?;
-    let threads = threads(params);
+    let threads = thread_count(params.threads);
     let segments = segment_count(rows, segment_rows)?.max(1);
     Ok(Estimate {
-        build_memory_bytes: largest.least_bytes(1),
-        build_memory_best_bytes: largest.least_bytes(threads),
+        build_memory_bytes: ids.build_bytes(rows, largest.least_bytes(1)),
+        build_memory_best_bytes: ids.build_bytes(rows, largest.least_bytes(threads)),
         build_disk_bytes: largest.disk_bytes().saturating_mul(segments),
         open_memory_bytes: largest.open_bytes().saturating_mul(segments).saturating_add(WORKING_BYTES_MIN),
         index_disk_bytes: largest.disk_bytes().saturating_mul(segments),
@@ -189,30 +253,49 @@ pub fn estimate(rows: u64, dim: usize, element: ElementType, params: &BuildParam
 }
 
 /// What was decided before the first row is read.
-struct Plan {
+struct Plan<'a> {
     segment_rows: u64,
     threads: usize,
+    /// More than `threads` if the memory limit does not let them all work.
+    threads_asked: usize,
     memory_bytes: u64,
+    /// Counts from the call on.
+    stop: Stop<'a>,
 }
 
-impl Plan {
-    fn new(source: &dyn Rows, ids: Option<&[u64]>, params: &BuildParams, job: &Job<'_>) -> Result<Self> {
-        check_ids(source.rows(), ids)?;
+impl<'a> Plan<'a> {
+    /// Of a build whose ids, if any, are the caller's; checks them too, as soon as there is memory for it.
+    fn with_ids(source: &dyn Rows, ids: Option<&[u64]>, params: &BuildParams, job: &Job<'a>) -> Result<Self> {
+        let given = if ids.is_some() { GivenIds::Lent } else { GivenIds::None };
+        let plan = Self::new(source, given, params, job, job.stop())?;
+        check_ids(source.rows(), ids, &plan.stop)?;
+        Ok(plan)
+    }
+
+    fn new(
+        source: &dyn Rows,
+        ids: GivenIds,
+        params: &BuildParams,
+        job: &Job<'_>,
+        stop: Stop<'a>,
+    ) -> Result<Self> {
         let segment_rows = segment_rows(params);
         segment_count(source.rows(), segment_rows)?;
         let rows = source.rows().min(segment_rows);
         let layout = BuildLayout::new(rows, source.dim(), source.element_type(), params)?;
         let limit = memory_limit(params.memory_limit_bytes);
-        let mut threads = job.pool.map_or_else(|| threads(params), Pool::threads);
+        let needed = |threads| ids.build_bytes(source.rows(), layout.least_bytes(threads));
+        let threads_asked = job.pool.map_or_else(|| thread_count(params.threads), Pool::threads);
+        let mut threads = threads_asked;
         // Fewer threads hold fewer cells at once.
-        while threads > 1 && layout.least_bytes(threads) > limit {
+        while threads > 1 && needed(threads) > limit {
             threads -= 1;
         }
-        let needed = layout.least_bytes(threads);
-        if needed > limit {
-            return Err(Error::out_of_memory("the build", needed));
+        let memory_bytes = needed(threads);
+        if memory_bytes > limit {
+            return Err(Error::out_of_memory("the build", memory_bytes));
         }
-        Ok(Plan { segment_rows, threads, memory_bytes: needed })
+        Ok(Plan { segment_rows, threads, threads_asked, memory_bytes, stop })
     }
 }
 
@@ -235,14 +318,8 @@ fn segment_count(rows: u64, segment_rows: u64) -> Result<u64> {
     Ok(count)
 }
 
-fn threads(params: &BuildParams) -> usize {
-    match params.threads {
-        0 => probe::allowed_cpus(),
-        threads => threads as usize,
-    }
-}
-
-fn check_ids(rows: u64, ids: Option<&[u64]>) -> Result<()> {
+fn check_ids(rows: u64, ids: Option<&[u64]>, stop: &Stop<'_>) -> Result<()> {
+    stop.check()?;
     let Some(ids) = ids else { return Ok(()) };
     if ids.len() as u64 != rows {
         return Err(Error::invalid(format!("there are {} ids for {rows} rows", ids.len())));
@@ -279,7 +356,7 @@ fn build_segments(
     ids: Option<&[u64]>,
     params: &BuildParams,
     job: &Job<'_>,
-    plan: &Plan,
+    plan: &Plan<'_>,
     before: &Before,
     report: &mut BuildReport,
 ) -> Result<Manifest> {
@@ -291,7 +368,7 @@ fn build_segments(
             &own_pool
         }
     };
-    let stop = job.stop();
+    let stop = plan.stop;
     let throttle = Throttle::new(job.progress);
     let tell = |phase: &'static str, done: u64, total: u64| throttle.tell(phase, done, total);
     let seed = SplitMix64::new(params.seed).next_u64();
@@ -322,11 +399,12 @@ fn build_segments(
         };
         let mut writer = SegmentWriter::create(vfs, header)?;
         let segment_ids = ids.map(|ids| &ids[first as usize..(first + rows) as usize]);
-        report.phases.extend(build::segment::build(&work, &layout, &range, segment_ids, first, &mut writer)?);
+        let phases = build::segment::build(&work, &layout, &range, segment_ids, first, &mut writer)?;
+        phases.into_iter().for_each(|(phase, ns)| report.add_phase(phase, ns));
         let synced = Instant::now();
         work.progress("sync", 0, 1)?;
         let entry = writer.finish()?;
-        report.phases.push(("sync", synced.elapsed().as_nanos() as u64));
+        report.add_phase("sync", synced.elapsed().as_nanos() as u64);
         report.disk_bytes += entry.file_bytes;
         manifest.segments.push(entry);
         manifest.next_number += 1;

@@ -343,8 +343,7 @@ impl Database {
         }
     }
 
-    /// Says how a part will be used. Tree and codes are in memory always: for them this does nothing, nor, but for
-    /// [`Advice::Warm`], on the read path.
+    /// Says how a part will be used. Tree and codes are in memory always: for them this does nothing.
     ///
     /// # Errors
     /// `VDB_CANCELLED`, `VDB_TIMEOUT`, and of [`Advice::Warm`] `VDB_IO`, `VDB_CORRUPT` (a shortened file) and

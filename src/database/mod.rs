@@ -18,11 +18,13 @@ pub mod report;
 mod throttle;
 pub mod verify;
 
-pub use create::{build, build_from_file, estimate};
+pub use create::{build, build_from_file, estimate, GivenIds};
 pub use cursor::Cursor;
 pub use handle::{Database, SearchOutcome};
 pub use inspect::hamming;
-pub use options::{Advice, CacheKind, Job, JobLogFn, LogFn, LogLevel, OpenOptions, Part, ProgressFn};
+pub use options::{
+    thread_count, Advice, CacheKind, Job, JobLogFn, LogFn, LogLevel, OpenOptions, Part, ProgressFn,
+};
 pub use report::{BuildReport, CacheReport, Estimate, Info, MemoryReport, NodeReport, SegmentReport, Totals};
 pub use verify::verify;
 

@@ -1,12 +1,12 @@
 //! From a directory to a handle: manifest, segments, checks, caches.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::database::answers::AnswerCache;
 use crate::database::handle::{Database, Failures, Inner};
-use crate::database::options::{LogLevel, OpenOptions};
+use crate::database::options::{thread_count, LogLevel, OpenOptions};
 use crate::format::{Manifest, SectionInfo, SectionKind, SegmentEntry, SegmentFile};
 use crate::index::codes::Codes;
 use crate::index::ids::Ids;
@@ -62,7 +62,11 @@ impl Database {
         let files = files.into_iter().collect::<Result<Vec<SegmentFile>>>()?;
         let limit = memory_limit(options.memory_limit_bytes);
         // The sum before the first byte is read: a refusal names the limit that would do for all.
-        let needed = files.iter().map(segment_memory_bytes).fold(WORKING_BYTES_MIN, u64::saturating_add);
+        let mut needed = files.iter().map(segment_memory_bytes).fold(WORKING_BYTES_MIN, u64::saturating_add);
+        if options.check {
+            let scan = files.iter().map(SegmentFile::verify_bytes).max();
+            needed = needed.saturating_add(scan.unwrap_or(0));
+        }
         if needed > limit {
             return Err(Error::out_of_memory(&format!("opening {}", vfs.display()), needed));
         }
@@ -91,13 +95,9 @@ impl Database {
         let scratch_bytes = (budget.left_bytes() / 8).clamp(SCRATCH_BYTES_MIN, SCRATCH_BYTES_MAX);
         shares.push(budget.reserve("searches", scratch_bytes)?);
         let caches = Caches::new(&budget, options, mapped)?;
-        let threads = match options.threads {
-            0 => probe::allowed_cpus(),
-            threads => threads as usize,
-        };
         let inner = Inner {
             kernels: Kernels::detect(),
-            pool: options.pool.clone().unwrap_or_else(|| Arc::new(Pool::new(threads))),
+            pool: options.pool.clone().unwrap_or_else(|| Arc::new(Pool::new(thread_count(options.threads)))),
             scratches: ScratchPool::new(SCRATCHES_MAX, scratch_bytes),
             vector_cache: VectorCache::new(to_usize(caches.vectors.bytes())),
             answers: AnswerCache::new(to_usize(caches.answers.bytes())),
@@ -115,8 +115,31 @@ impl Database {
         };
         let database = Database { inner: Arc::new(inner) };
         let rows = database.rows();
+        database.warn_of_less(options);
         database.log(LogLevel::Info, || format!("opened {}: {rows} rows, mapped: {mapped}", vfs.display()));
         Ok(database)
+    }
+
+    /// Says what is not as it was asked for.
+    fn warn_of_less(&self, options: &OpenOptions) {
+        let inner = &*self.inner;
+        if !options.no_mmap && !inner.mapped {
+            self.log(LogLevel::Warn, || {
+                "vectors cannot be mapped here and are read by system calls".to_owned()
+            });
+        }
+        let caches = inner.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        for (what, asked, share) in [
+            ("vector", options.vector_cache_bytes, &caches.vectors),
+            ("answer", options.answer_cache_bytes, &caches.answers),
+        ] {
+            if let Some(asked) = asked.filter(|asked| *asked > share.bytes()) {
+                let (given, limit) = (share.bytes(), inner.budget.limit_bytes());
+                self.log(LogLevel::Warn, || {
+                    format!("the {what} cache has {given} bytes of {asked}: the memory limit is {limit}")
+                });
+            }
+        }
     }
 
     /// Gives a line of log to the caller, if one is wanted.
@@ -234,7 +257,7 @@ fn load_segment(
     let (dim, rows) = (manifest.dim as usize, entry.rows);
     let mut read = |kind: SectionKind, part: &'static str| -> Result<AlignedBytes> {
         shares.push(budget.reserve(part, memory_bytes(&require(file, kind)?))?);
-        file.read(kind, u64::MAX)
+        file.read(kind)
     };
     let quantiser = Quantiser::new(manifest.metric, dim, &read(SectionKind::QUANTISER, "tree")?)?;
     let shape = quantiser.shape;
@@ -274,9 +297,13 @@ fn load_segment(
         manifest.element_type,
         entry.number,
     )?;
+    // Last: what was read above from front to back has told the system so, of the whole open file.
     vectors.advise(crate::vfs::Advice::Random);
+    let section = require(file, SectionKind::CENTROIDS)?;
+    let nodes = tree.nodes().len() as u32;
+    let centroids =
+        Centroids::new(Arc::clone(file.file()), section.offset, section.bytes, nodes, shape.padded)?;
     let index = SegmentIndex { quantiser, tree, codes, ids, recall_table };
-    let centroids = Centroids::new(Arc::clone(file.file()), require(file, SectionKind::CENTROIDS)?.offset);
     Ok(Segment { number: entry.number, index, centroids, vectors })
 }
 

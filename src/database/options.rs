@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicI32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::memory::probe;
 use crate::pool::cancel::Stop;
 
 /// How much a line of log matters.
@@ -81,6 +82,14 @@ impl<'a> Job<'a> {
             Some(token) => stop.with_token(token),
             None => stop,
         }
+    }
+}
+
+/// How many threads a number of the caller's means; 0 is what machine and cgroup allow.
+pub fn thread_count(asked: u32) -> usize {
+    match asked {
+        0 => probe::allowed_cpus(),
+        asked => asked as usize,
     }
 }
 

@@ -175,10 +175,20 @@ pub struct BuildReport {
     pub generation: u64,
     /// Rows indexed.
     pub rows: u64,
-    /// (phase, nanoseconds), in order.
+    /// (phase, nanoseconds), in order; of several segments the sum.
     pub phases: Vec<(&'static str, u64)>,
     /// Memory that the build allowed itself, by the formulas of its estimate.
     pub peak_bytes: u64,
     /// Bytes of the finished index.
     pub disk_bytes: u64,
+}
+
+impl BuildReport {
+    /// Adds to what a phase took.
+    pub(super) fn add_phase(&mut self, phase: &'static str, ns: u64) {
+        match self.phases.iter_mut().find(|(name, _)| *name == phase) {
+            Some((_, sum)) => *sum += ns,
+            None => self.phases.push((phase, ns)),
+        }
+    }
 }

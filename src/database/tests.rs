@@ -1,4 +1,5 @@
-//! What no caller can time or see from outside: threads of a build, one deadline a batch, lines of log, syncs, reads.
+//! What no caller can time or see from outside: threads of a build, one deadline a batch, lines of log, syncs, reads,
+//! advice, and files whose checksums are right and whose content is not.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::SeqCst};
@@ -20,7 +21,7 @@ use crate::types::params::{BuildParams, SearchParams};
 use crate::types::rng::SplitMix64;
 use crate::types::{ElementType, Result, Status};
 use crate::vfs::faulty::{Call, Fault, FaultVfs, Plan};
-use crate::vfs::{MemVfs, Vfs};
+use crate::vfs::{self, FileName, MemVfs, OsVfs, Vfs};
 
 const DIM: usize = 8;
 const ROWS: usize = 3_000;
@@ -101,7 +102,8 @@ fn a_build_uses_no_more_of_a_lent_pool_than_its_memory_limit_allows() {
     let pool = crate::pool::Pool::new(16);
     let told = |threads| {
         let params = BuildParams { threads, ..params() };
-        create::estimate(ROWS as u64, DIM, ElementType::F32, &params).unwrap().build_memory_best_bytes
+        let told = create::estimate(ROWS as u64, DIM, ElementType::F32, GivenIds::None, &params);
+        told.unwrap().build_memory_best_bytes
     };
     for (limit, fits) in [(told(1), 1), (told(2), 2), (told(16), 16)] {
         let rows = ArrayRows::of_floats(&floats, DIM).unwrap();
@@ -198,7 +200,7 @@ fn lines_below_the_level_are_not_made() {
             let heard = Arc::clone(&heard);
             Arc::new(move |_, line: &str| heard.lock().unwrap().push(line.into()))
         };
-        open(&vfs, OpenOptions { log: Some(log), log_level: level, ..OpenOptions::default() });
+        open(&vfs, OpenOptions { log: Some(log), log_level: level, no_mmap: true, ..OpenOptions::default() });
         assert_eq!(heard.lock().unwrap().len(), lines, "{level:?}");
     }
 }
@@ -268,8 +270,11 @@ fn verifying_keeps_its_limits() {
     assert!((1..=most).contains(&calls.into_inner()), "at most ten times a second, and at the end");
 }
 
-/// Copies the index of `vfs`, its recall table left out or of a later version.
-fn without_recall_table(vfs: &Arc<dyn Vfs>, later: bool) -> Arc<dyn Vfs> {
+/// Copies the index of `vfs` with all checksums right; `change` may give a section another content, or leave it out.
+fn rewritten(
+    vfs: &Arc<dyn Vfs>,
+    change: impl Fn(SectionSpec, Vec<u8>) -> Option<(SectionSpec, Vec<u8>)>,
+) -> Arc<dyn Vfs> {
     let manifest = Manifest::load(&**vfs).unwrap();
     let file = SegmentFile::open(&**vfs, &manifest, &manifest.segments[0]).unwrap();
     let copy: Arc<dyn Vfs> = Arc::new(MemVfs::new());
@@ -279,19 +284,194 @@ fn without_recall_table(vfs: &Arc<dyn Vfs>, later: bool) -> Arc<dyn Vfs> {
             0 => SectionSpec::opaque(section.kind, section.bytes),
             stride => SectionSpec::array(section.kind, section.count, stride),
         };
-        let mut spec = spec.unwrap();
-        if section.kind == SectionKind::RECALL_TABLE {
-            if !later {
-                continue;
-            }
-            spec.version += 1;
-        }
+        let content = file.read(section.kind).unwrap().to_vec();
+        let Some((spec, content)) = change(spec.unwrap(), content) else { continue };
         let slot = writer.reserve(spec).unwrap();
-        writer.append(slot, &file.read(section.kind, u64::MAX).unwrap()).unwrap();
+        writer.append(slot, &content).unwrap();
     }
     let entry = writer.finish().unwrap();
     Manifest { segments: vec![entry], ..manifest }.commit(&*copy).unwrap();
     copy
+}
+
+/// Copies the index of `vfs`, its recall table left out or of a later version.
+fn without_recall_table(vfs: &Arc<dyn Vfs>, later: bool) -> Arc<dyn Vfs> {
+    rewritten(vfs, |mut spec, content| {
+        if spec.kind == SectionKind::RECALL_TABLE {
+            spec.version += 1;
+            return later.then_some((spec, content));
+        }
+        Some((spec, content))
+    })
+}
+
+#[test]
+fn centroids_are_held_against_their_nodes() {
+    let (vfs, _) = index();
+    let check = |copy: &Arc<dyn Vfs>| {
+        let opened = Database::open_vfs(copy, &OpenOptions::default(), Instant::now()).map(|_| ());
+        (opened, verify::verify_vfs(copy, &Job::default()))
+    };
+    let (opened, verified) = check(&rewritten(&vfs, |spec, content| Some((spec, content))));
+    assert!(opened.is_ok() && verified.is_ok());
+    // Fewer than the nodes, and more: a read of the last would meet what lies behind.
+    for more in [-1i64, 1] {
+        let copy = rewritten(&vfs, |spec, mut content| {
+            if spec.kind != SectionKind::CENTROIDS {
+                return Some((spec, content));
+            }
+            let count = spec.count.checked_add_signed(more).unwrap();
+            content.resize(count as usize * spec.stride as usize, 0);
+            Some((SectionSpec::array(spec.kind, count, spec.stride).unwrap(), content))
+        });
+        let (opened, verified) = check(&copy);
+        assert_eq!(opened.unwrap_err().status(), Status::Corrupt);
+        assert_eq!(verified.unwrap_err().status(), Status::Corrupt);
+    }
+    // What is no number is not looked for by an open, which stays short.
+    for bad in [f32::NAN, f32::INFINITY] {
+        let copy = rewritten(&vfs, |spec, mut content| {
+            if spec.kind == SectionKind::CENTROIDS {
+                let last = content.len() - 4;
+                content[last..].copy_from_slice(&bad.to_le_bytes());
+            }
+            Some((spec, content))
+        });
+        let (opened, verified) = check(&copy);
+        let error = verified.unwrap_err();
+        assert!(opened.is_ok() && error.status() == Status::Corrupt, "{error}");
+        assert!(error.message().contains("centroid"), "{error}");
+    }
+}
+
+#[test]
+fn advice_reaches_the_file_on_both_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Vfs> = OsVfs::open_dir(dir.path()).unwrap();
+    build_into(&disk, false).unwrap();
+    for no_mmap in [false, true] {
+        let faulty = FaultVfs::new(Arc::clone(&disk));
+        let vfs: Arc<dyn Vfs> = Arc::new(faulty.clone());
+        let database = open(&vfs, OpenOptions { no_mmap, ..OpenOptions::default() });
+        let vectors = &database.inner.snapshot.segments[0].vectors;
+        let bytes = u64::from(vectors.rows()) * vectors.stride() as u64;
+        let last = || faulty.advices().last().map(|(advice, _, len)| (*advice, *len));
+        // Sections were read from front to back; rows will not be.
+        assert_eq!(last(), Some((vfs::Advice::Random, bytes)));
+        for (advice, told) in [
+            (Advice::Cold, vfs::Advice::DontNeed),
+            (Advice::Scan, vfs::Advice::Sequential),
+            (Advice::Random, vfs::Advice::Random),
+        ] {
+            database.advise(Part::Vectors, advice, &Job::default()).unwrap();
+            assert_eq!(last(), Some((told, bytes)));
+        }
+    }
+}
+
+/// The lines of a call, with their levels.
+#[derive(Default)]
+struct Heard(Mutex<Vec<(LogLevel, String)>>);
+
+impl Heard {
+    fn line(&self, level: LogLevel, line: &str) {
+        self.0.lock().unwrap().push((level, line.to_owned()));
+    }
+
+    /// Those of a level; forgets all.
+    fn take(&self, level: LogLevel) -> Vec<String> {
+        let lines = std::mem::take(&mut *self.0.lock().unwrap());
+        lines.into_iter().filter(|line| line.0 == level).map(|line| line.1).collect()
+    }
+}
+
+#[test]
+fn a_build_says_that_it_is_done_and_what_was_not_as_asked() {
+    let (floats, heard) = (floats(1), Heard::default());
+    let source = ArrayRows::of_floats(&floats, DIM).unwrap();
+    let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    let log = |level: LogLevel, line: &str| heard.line(level, line);
+    let job = Job { log: Some(&log), ..Job::default() };
+    let build = |params: BuildParams| create::build_vfs(&vfs, &source, None, &params, &job).unwrap();
+    build(params());
+    let lines = heard.take(LogLevel::Info);
+    assert!(lines.len() == 1 && lines[0].contains("3000 rows"), "{lines:?}");
+    let one = create::estimate(ROWS as u64, DIM, ElementType::F32, GivenIds::None, &params()).unwrap();
+    let limit = one.build_memory_bytes;
+    build(BuildParams { threads: 1, replace: true, ..params() });
+    assert_eq!(heard.take(LogLevel::Warn), [""; 0]);
+    build(BuildParams { threads: 2, memory_limit_bytes: limit, replace: true, ..params() });
+    let lines = heard.take(LogLevel::Warn);
+    assert!(lines.len() == 1 && lines[0].contains("1 threads of 2"), "{lines:?}");
+    vfs.remove(FileName::Manifest).unwrap();
+    vfs.create_new(FileName::Manifest).unwrap();
+    build(BuildParams { replace: true, ..params() });
+    let lines = heard.take(LogLevel::Warn);
+    assert!(lines.len() == 1 && lines[0].contains("damaged"), "{lines:?}");
+}
+
+#[test]
+fn an_open_warns_of_less_than_was_asked() {
+    let (vfs, _) = index();
+    let heard: Arc<Heard> = Arc::default();
+    let warnings = |options: OpenOptions| {
+        let ear = Arc::clone(&heard);
+        let log: LogFn = Arc::new(move |level, line| ear.line(level, line));
+        open(&vfs, OpenOptions { log: Some(log), ..options });
+        heard.take(LogLevel::Warn)
+    };
+    let read = OpenOptions { no_mmap: true, ..OpenOptions::default() };
+    assert_eq!(warnings(read.clone()), [""; 0]);
+    let lines = warnings(OpenOptions::default());
+    assert!(lines.len() == 1 && lines[0].contains("mapped"), "memory has no mappings: {lines:?}");
+    let lines =
+        warnings(OpenOptions { vector_cache_bytes: Some(1 << 40), memory_limit_bytes: 64 << 20, ..read });
+    assert!(lines.len() == 1 && lines[0].contains("the vector cache"), "{lines:?}");
+}
+
+#[test]
+fn a_build_asks_the_clock_then_memory_and_then_its_ids() {
+    let floats = floats(1);
+    let source = ArrayRows::of_floats(&floats, DIM).unwrap();
+    let ids = vec![7; ROWS];
+    let build = |memory_limit_bytes, timeout_ns| {
+        let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+        let params = BuildParams { memory_limit_bytes, ..params() };
+        let job = Job { timeout_ns, ..Job::default() };
+        let error = create::build_vfs(&vfs, &source, Some(&ids), &params, &job).unwrap_err();
+        assert_eq!(vfs.list().unwrap().ours, []);
+        error.status()
+    };
+    assert_eq!(build(0, 0), Status::InvalidArgument, "an id twice");
+    assert_eq!(build(1_000, 0), Status::OutOfMemory);
+    assert_eq!(build(0, 1), Status::Timeout);
+}
+
+#[test]
+fn the_ids_of_a_build_are_in_its_memory() {
+    let told = |ids, segment_rows| {
+        let params = BuildParams { segment_rows, ..params() };
+        let rows = 10_000_000;
+        create::estimate(rows, DIM, ElementType::F32, ids, &params).unwrap().build_memory_bytes
+    };
+    for segment_rows in [0, 100_000] {
+        let none = told(GivenIds::None, segment_rows);
+        // Sorted once before the work, when the work's own memory is not yet needed.
+        assert_eq!(told(GivenIds::Lent, segment_rows), none.max(80_000_000));
+        // And from a file held beside it.
+        assert_eq!(told(GivenIds::File, segment_rows), none.max(80_000_000) + 80_000_000);
+    }
+}
+
+#[test]
+fn each_phase_is_reported_once() {
+    let floats = floats(1);
+    let source = ArrayRows::of_floats(&floats, DIM).unwrap();
+    let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    let params = BuildParams { segment_rows: 500, ..params() };
+    let report = create::build_vfs(&vfs, &source, None, &params, &Job::default()).unwrap();
+    let phases: Vec<&str> = report.phases.iter().map(|(phase, _)| *phase).collect();
+    assert_eq!(phases, ["partition", "encode", "write", "tune", "sync"]);
 }
 
 #[test]

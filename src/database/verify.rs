@@ -31,7 +31,9 @@ pub fn verify(path: &Path, job: &Job<'_>) -> Result<u64> {
 pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<u64> {
     let (manifest, files) = open_files(&**vfs)?;
     let limit = memory_limit(job.memory_limit_bytes);
-    let needed = files.iter().flatten().map(segment_memory_bytes).max().unwrap_or(0);
+    // What a segment keeps, and what passes through memory while its bytes are checked.
+    let bytes = |file| segment_memory_bytes(file).saturating_add(SegmentFile::verify_bytes(file));
+    let needed = files.iter().flatten().map(bytes).max().unwrap_or(0);
     if needed > limit {
         return Err(Error::out_of_memory(&format!("verifying {}", vfs.display()), needed));
     }
@@ -100,7 +102,7 @@ fn verify_segment(
     }
     let options = OpenOptions { no_mmap: true, ..OpenOptions::default() };
     let segment = open_segment(file, manifest, entry, &options, budget, &mut Vec::new())?;
-    check_ids(&segment).map_err(|error| error.context(file.path()))
+    check_ids(&segment).and_then(|()| segment.centroids.check()).map_err(|error| error.context(file.path()))
 }
 
 /// What an open takes on trust: that the way from id to position is in order, so that every id is there once.

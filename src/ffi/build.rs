@@ -8,7 +8,7 @@ use super::error::{vdb_error_t, vdb_status_t};
 use super::guard::guard;
 use super::job::{self, vdb_job_t};
 use super::open::check_flags;
-use crate::database::{self, ArrayRows, BuildReport, Job};
+use crate::database::{self, ArrayRows, BuildReport, GivenIds, Job};
 use crate::types::params::BuildParams;
 use crate::types::{ElementType, Error, Metric, Result};
 
@@ -95,7 +95,7 @@ pub struct vdb_build_report_t {
     pub peak_bytes: u64,
     /// Length of phases.
     pub phase_count: u64,
-    /// What it did, in order.
+    /// What it did, in order; of several segments the sums.
     pub phases: [vdb_phase_t; VDB_PHASES_MAX],
 }
 
@@ -247,8 +247,8 @@ pub unsafe extern "C" fn vdb_estimate(
             || Output::new("estimate", estimate),
             |to| {
                 let params = build_params(&arg::read(options)?)?;
-                let (rows, dim, element) = shape(source)?;
-                let estimate = database::estimate(rows, dim, element, &params)?;
+                let (rows, dim, element, ids) = shape(source)?;
+                let estimate = database::estimate(rows, dim, element, ids, &params)?;
                 to.put(&vdb_estimate_t {
                     struct_size: size_of::<vdb_estimate_t>(),
                     build_memory_bytes: estimate.build_memory_bytes,
@@ -332,21 +332,23 @@ unsafe fn read_source(source: *const vdb_source_t) -> Result<vdb_source_t> {
     Ok(source)
 }
 
-/// Rows, dim and element type of a source.
+/// Rows, dim and element type of a source, and where its ids come from.
 ///
 /// # Safety
 /// `source` and its path are NULL or valid.
-unsafe fn shape(source: *const vdb_source_t) -> Result<(u64, usize, ElementType)> {
+unsafe fn shape(source: *const vdb_source_t) -> Result<(u64, usize, ElementType, GivenIds)> {
     // SAFETY: the caller's promise.
     unsafe {
         let source = read_source(source)?;
         if source.path.is_null() {
             let element = element_of(source.r#type)?;
             ArrayRows::needed_bytes(source.rows, source.dim, element, source.stride_bytes)?;
-            return Ok((source.rows, source.dim, element));
+            let ids = if source.ids.is_null() { GivenIds::None } else { GivenIds::Lent };
+            return Ok((source.rows, source.dim, element, ids));
         }
         let rows = database::open_file(arg::path("vdb_source_t.path", source.path)?)?;
-        Ok((rows.rows(), rows.dim(), rows.element_type()))
+        let ids = if source.ids_path.is_null() { GivenIds::None } else { GivenIds::File };
+        Ok((rows.rows(), rows.dim(), rows.element_type(), ids))
     }
 }
 

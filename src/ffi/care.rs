@@ -23,7 +23,7 @@ pub type vdb_advice_t = u32;
 
 /// Bring it into memory now: vectors are read once, into the page cache, before the call returns.
 pub const VDB_ADVICE_WARM: vdb_advice_t = 1;
-/// It will not be needed for a while: give its memory back.
+/// It will not be needed for a while: its pages may leave the page cache, if no other program has them.
 pub const VDB_ADVICE_COLD: vdb_advice_t = 2;
 /// The system should not read ahead; how vectors begin.
 pub const VDB_ADVICE_RANDOM: vdb_advice_t = 3;
@@ -31,7 +31,7 @@ pub const VDB_ADVICE_RANDOM: vdb_advice_t = 3;
 pub const VDB_ADVICE_SCAN: vdb_advice_t = 4;
 
 /// Says how parts of the index will be used. No answer depends on it. Tree and codes are in memory in any
-/// case: for them nothing is done. For vectors that are not mapped only VDB_ADVICE_WARM does something.
+/// case: for them nothing is done. For vectors it says so to the system, which may do otherwise.
 ///
 ///   parts    VDB_PART_..., one or several
 ///   advice   VDB_ADVICE_...
@@ -95,7 +95,8 @@ pub unsafe extern "C" fn vdb_advise(
 /// Returns VDB_OK if all is as it was written. VDB_CORRUPT: the message names the first damage. Other errors:
 /// VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_IO, VDB_OUT_OF_MEMORY, VDB_CANCELLED, VDB_TIMEOUT.
 /// Threads: any. Time: linear in the bytes of the index. Memory: tree, codes and ids of one segment at a time,
-/// within memory_limit_bytes of the job; if that is too little, it says so before any work.
+/// and a MiB or so that bytes pass through, within memory_limit_bytes of the job; if that is too little, it
+/// says so before any work.
 ///
 /// ```c
 /// status = vdb_verify("words.vdb", NULL, NULL, &error);

@@ -340,8 +340,8 @@ unsafe impl SizedStruct for vdb_segment_t {
 ///
 ///   index   0 to vdb_info_t.segments - 1
 ///
-/// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once. Time: linear in
-/// leaves.
+/// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_IO (the length of its file), VDB_FORKED. Threads: any
+/// number at once. Time: linear in leaves.
 #[no_mangle]
 pub unsafe extern "C" fn vdb_segment(
     db: *const vdb_t,
@@ -414,8 +414,8 @@ unsafe impl SizedStruct for vdb_tree_node_t {
 /// directions, of length 1 or less. Rows that the build held out to measure recall move no centroid, but that
 /// of a leaf which has no others. On failure what the lent buffers hold is of no use.
 ///
-/// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED. Threads: any number at once. Time: linear in what
-/// is filled.
+/// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORKED, and for the centroid, which is read from disk,
+/// VDB_IO, VDB_CORRUPT, VDB_OUT_OF_MEMORY. Threads: any number at once. Time: linear in what is filled.
 ///
 /// ```c
 /// vdb_tree_node_t node = {0};

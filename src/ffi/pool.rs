@@ -7,7 +7,7 @@ use super::arg::{self, SizedStruct};
 use super::error::{vdb_error_t, vdb_status_t};
 use super::guard::{guard, in_callback, quiet};
 use super::open::check_flags;
-use crate::database::Pool;
+use crate::database::{self, Pool};
 use crate::types::{Error, Result};
 
 /// Threads to be shared by any number of indexes and jobs.
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn vdb_pool_open(
             |()| {
                 let options = arg::read(options)?;
                 check_flags("vdb_pool_options_t.reserved", options.reserved, 0)?;
-                let made = Arc::new(Pool::new(threads(options.threads)));
+                let made = Arc::new(Pool::new(database::thread_count(options.threads)));
                 let handle = vdb_pool_t { magic: AtomicU64::new(MAGIC), pool: made };
                 arg::put(pool, Box::into_raw(Box::new(handle)));
                 Ok(())
@@ -108,12 +108,4 @@ unsafe fn live<'a>(pool: *const vdb_pool_t) -> Option<&'a vdb_pool_t> {
     }
     // SAFETY: the caller's promise.
     Some(unsafe { &*pool }).filter(|pool| pool.magic.load(Ordering::Relaxed) == MAGIC)
-}
-
-/// How many threads a number of the caller's means; 0 is what affinity and the cgroup's quota allow.
-fn threads(asked: u32) -> usize {
-    match asked {
-        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
-        asked => asked as usize,
-    }
 }

@@ -21,7 +21,8 @@ use crate::types::{Error, Result};
 ///   found      room for id_count bytes, which become 1 or 0. NULL: an id that is not there fails the call
 ///              with VDB_NOT_FOUND, and VDB_DETAIL_ROW is its place in ids
 ///
-/// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_CORRUPT, VDB_IO, VDB_FORKED. Threads: any number at once.
+/// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY, VDB_FORKED. Threads:
+/// any number at once.
 ///
 /// ```c
 /// status = vdb_get(db, &ids[0], 1, 100, vector, NULL, &error);
@@ -113,7 +114,8 @@ pub const VDB_NODE_NONE: u64 = u64::MAX;
 ///                     first segment; segment is then not looked at
 ///   code, code_bytes  receives the code; vdb_info_t.code_bytes of room
 ///
-/// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND (segment or node), VDB_FORKED. Threads: any number at once.
+/// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND (segment or node), VDB_OUT_OF_MEMORY, VDB_FORKED, and for a
+/// node, whose centroid is read from disk, VDB_IO and VDB_CORRUPT. Threads: any number at once.
 ///
 /// ```c
 /// status = vdb_encode(db, vector, 100, 0, VDB_NODE_NONE, code, info.code_bytes, &error);

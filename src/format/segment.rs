@@ -13,7 +13,6 @@ use super::section::{FileHeader, SectionInfo, SectionTable, SegmentHeader};
 use crate::memory::{try_vec, AlignedBytes};
 use crate::types::{Error, Result, Status};
 use crate::vfs::{Advice, FileName, Mapping, Vfs, VfsFile};
-use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -25,15 +24,9 @@ pub struct SegmentFile {
     file: Arc<dyn VfsFile>,
     path: String,
     header: SegmentHeader,
-    parts: Vec<Part>,
-    /// First byte and length of what lies between the parts.
+    sections: Vec<SectionInfo>,
+    /// First byte and length of what lies between the sections.
     gaps: Vec<(u64, u64)>,
-}
-
-/// A section, and its block checksums if they are at hand.
-pub(super) struct Part {
-    pub info: SectionInfo,
-    pub sums: Option<Vec<u64>>,
 }
 
 /// A step of a verification.
@@ -67,24 +60,14 @@ impl SegmentFile {
         });
         match opened {
             Ok((header, table)) => {
-                let parts = table.sections.into_iter().map(|info| Part { info, sums: None }).collect();
-                Ok(SegmentFile { file, path, header: header.segment, parts, gaps: table.gaps })
+                let SectionTable { sections, gaps } = table;
+                Ok(SegmentFile { file, path, header: header.segment, sections, gaps })
             }
             Err(error) if error.status() == Status::Corrupt => Err(Error::corrupt(format!(
                 "{path}: {error}. The segment cannot be opened; restore the index from a copy"
             ))),
             Err(error) => Err(error.context(path)),
         }
-    }
-
-    /// A segment that is being written.
-    pub(super) fn of_parts(
-        file: Arc<dyn VfsFile>,
-        path: String,
-        header: SegmentHeader,
-        parts: Vec<Part>,
-    ) -> Self {
-        SegmentFile { file, path, header, parts, gaps: Vec::new() }
     }
 
     /// What the segment says about itself.
@@ -109,21 +92,17 @@ impl SegmentFile {
 
     /// All sections, also those that this version does not know.
     pub fn sections(&self) -> impl Iterator<Item = SectionInfo> + '_ {
-        self.parts.iter().map(|part| part.info)
+        self.sections.iter().copied()
     }
 
     /// Reads a whole section and verifies it.
     ///
     /// # Errors
-    /// `Corrupt` (damaged, or not there), `OutOfMemory` (longer than `limit` bytes, or refused), `Io`.
-    pub fn read(&self, kind: SectionKind, limit: u64) -> Result<AlignedBytes> {
-        let part = self.part(kind)?;
-        let info = &part.info;
+    /// `Corrupt` (damaged, or not there), `OutOfMemory`, `Io`.
+    pub fn read(&self, kind: SectionKind) -> Result<AlignedBytes> {
+        let info = &self.require(kind)?;
         let what = format!("{}: {kind}", self.path);
-        if info.bytes > limit {
-            return Err(Error::out_of_memory(&what, info.bytes));
-        }
-        let sums = self.sums(part)?;
+        let sums = self.sums(info)?;
         let mut content = AlignedBytes::zeroed(to_usize(&what, info.bytes)?)?;
         self.file.advise(Advice::Sequential, info.offset, info.bytes);
         let mut block = 0;
@@ -142,10 +121,18 @@ impl SegmentFile {
     /// # Errors
     /// `Corrupt` (not there, or the file became shorter), `Io`, `OutOfMemory`.
     pub fn map(&self, kind: SectionKind) -> Result<Option<Mapping>> {
-        let info = self.part(kind)?.info;
+        let info = self.require(kind)?;
         self.file.map(info.offset, info.bytes).map_err(|error| {
             Error::io(format!("{}: cannot map {kind}", self.path), &error).with_offset(info.offset)
         })
+    }
+
+    /// Bytes that [`verify_all`](Self::verify_all) and [`read`](Self::read) take in passing: a piece, or a gap, and the
+    /// block checksums of the largest section.
+    pub fn verify_bytes(&self) -> u64 {
+        let largest = self.sections.iter().map(|info| block_count(info.bytes)).max();
+        let sums = largest.unwrap_or(0).saturating_mul(8);
+        sums.saturating_add(GAP_BYTES_MAX.max(PIECE_BYTES as u64))
     }
 
     /// Verifies every section and every gap, block by block. Damage, and what cannot be read, is handed to
@@ -154,8 +141,8 @@ impl SegmentFile {
     /// # Errors
     /// What `step` returns, `OutOfMemory`.
     pub fn verify_all(&self, step: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
-        for part in &self.parts {
-            self.verify_part(part, step)?;
+        for info in &self.sections {
+            self.verify_section(info, step)?;
         }
         let mut buffer = try_vec(to_usize("a gap", GAP_BYTES_MAX)?, 0u8)?;
         for (offset, bytes) in &self.gaps {
@@ -172,17 +159,8 @@ impl SegmentFile {
         Ok(())
     }
 
-    /// As [`verify_all`](Self::verify_all), one section.
-    ///
-    /// # Errors
-    /// What `step` returns, `Corrupt` if the section is not there, `OutOfMemory`.
-    pub fn verify(&self, kind: SectionKind, step: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
-        self.verify_part(self.part(kind)?, step)
-    }
-
-    fn verify_part(&self, part: &Part, step: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
-        let info = &part.info;
-        let sums = match self.sums(part) {
+    fn verify_section(&self, info: &SectionInfo, step: &mut dyn FnMut(Step) -> Result<()>) -> Result<()> {
+        let sums = match self.sums(info) {
             Ok(sums) => sums,
             Err(error) if error.status() == Status::OutOfMemory => return Err(error),
             // Without them no block can be judged; the section counts as one damage.
@@ -213,19 +191,14 @@ impl SegmentFile {
         Ok(())
     }
 
-    fn part(&self, kind: SectionKind) -> Result<&Part> {
-        let known = self.parts.iter().find(|part| part.info.kind == kind && part.info.is_known());
-        known.ok_or_else(|| {
+    fn require(&self, kind: SectionKind) -> Result<SectionInfo> {
+        self.section(kind).ok_or_else(|| {
             Error::corrupt(format!("{}: {kind} is missing; restore the index from a copy", self.path))
         })
     }
 
-    /// The block checksums of a section, from its file unless they are at hand.
-    fn sums<'a>(&self, part: &'a Part) -> Result<Cow<'a, [u64]>> {
-        if let Some(sums) = &part.sums {
-            return Ok(Cow::Borrowed(sums));
-        }
-        let info = &part.info;
+    /// The block checksums of a section.
+    fn sums(&self, info: &SectionInfo) -> Result<Vec<u64>> {
         let mut sums = try_vec(to_usize("the checksums of a section", block_count(info.bytes))?, 0u64)?;
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut sums);
         self.file.read_exact_at(bytes, info.sums_offset).map_err(|error| self.read_error(info, &error))?;
@@ -237,7 +210,7 @@ impl SegmentFile {
             return Err(Error::corrupt(sentence).with_offset(info.sums_offset));
         }
         sums.iter_mut().for_each(|sum| *sum = u64::from_le(*sum));
-        Ok(Cow::Owned(sums))
+        Ok(sums)
     }
 
     fn check_block(&self, info: &SectionInfo, sums: &[u64], block: usize, bytes: &[u8]) -> Result<()> {

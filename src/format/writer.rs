@@ -3,8 +3,7 @@
 //! A section is reserved with its length, at any time before the end, and takes its place (and its disk
 //! space) at once; so a full disk shows before the work. Several may then be filled in turns, each from
 //! front to back: small pieces are gathered, large ones go straight to the file, and the checksum of each
-//! block is taken on the way. Or a section is filled through [`SegmentWriter::file`] in any order, by any
-//! threads, and [`SegmentWriter::complete_from_file`] reads it once more for its checksums.
+//! block is taken on the way. What was written may be read back through [`SegmentWriter::file`].
 //!
 //! The header is written last, and the file is synced before [`SegmentWriter::finish`] returns; a manifest
 //! may then name it. Dropping an unfinished writer removes its file. Calls `vfs` and `memory`.
@@ -14,8 +13,7 @@ use super::layout::{segment_header, ALIGN_BULK, ALIGN_SMALL, BLOCK_BYTES, SECTIO
 use super::manifest::SegmentEntry;
 use super::parse::{align_up, internal, to_usize};
 use super::section::{FileHeader, SectionInfo, SectionSpec, SectionTable, SegmentHeader};
-use super::segment::{Part, SegmentFile};
-use crate::memory::{try_vec, try_with_capacity};
+use crate::memory::try_with_capacity;
 use crate::types::{Error, Result};
 use crate::vfs::{FileName, Vfs, VfsFile};
 use std::io;
@@ -165,32 +163,6 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Takes the checksums of a section that was filled through [`file`](Self::file).
-    ///
-    /// # Errors
-    /// `Io`, `OutOfMemory`; `Internal` if bytes were appended.
-    pub fn complete_from_file(&mut self, slot: SectionSlot) -> Result<()> {
-        let state = self.slot(slot)?;
-        if state.appended() != 0 {
-            return Err(internal("a section is filled in two ways"));
-        }
-        let (offset, bytes) = (state.info.offset, state.info.bytes);
-        let size = usize::try_from(bytes).map_or(BUFFER_BYTES, |bytes| bytes.min(BUFFER_BYTES));
-        let mut buffer = try_vec(size, 0u8)?;
-        let mut done = 0u64;
-        while done < bytes {
-            let rest = usize::try_from(bytes.saturating_sub(done)).unwrap_or(usize::MAX);
-            let piece = buffer.get_mut(..rest.min(size)).unwrap_or_default();
-            let read = self.file.read_exact_at(piece, offset.saturating_add(done));
-            read.map_err(|error| Error::io(format!("{}: cannot read back", self.path), &error))?;
-            done = done.saturating_add(len_u64(piece));
-            let state = self.slot_mut(slot)?;
-            state.sums.extend(block_checksums(piece));
-            state.written = done;
-        }
-        Ok(())
-    }
-
     /// First byte of a section in the file.
     ///
     /// # Errors
@@ -199,24 +171,9 @@ impl SegmentWriter {
         Ok(self.slot(slot)?.info.offset)
     }
 
-    /// The file, to read back what was written, or to fill sections in any order.
+    /// The file, to read back what was written.
     pub fn file(&self) -> Arc<dyn VfsFile> {
         Arc::clone(&self.file)
-    }
-
-    /// The segment as a reader sees it, with the sections that are complete: to try it out before the last
-    /// ones are written.
-    ///
-    /// # Errors
-    /// `OutOfMemory`.
-    pub fn preview(&self) -> Result<SegmentFile> {
-        let mut parts = try_with_capacity(self.slots.len())?;
-        for slot in self.slots.iter().filter(|slot| slot.is_complete()) {
-            let mut sums = try_with_capacity(slot.sums.len())?;
-            sums.extend_from_slice(&slot.sums);
-            parts.push(Part { info: slot.info, sums: Some(sums) });
-        }
-        Ok(SegmentFile::of_parts(self.file(), self.path.clone(), self.header, parts))
     }
 
     /// Writes checksums, table and header, and makes the file durable; its name becomes so with the

@@ -85,11 +85,6 @@ impl Quantiser {
     pub fn memory_bytes(&self) -> u64 {
         (self.mean.len() + self.rotation.memory_bytes()) as u64
     }
-
-    /// Dimensions of a vector.
-    pub fn dim(&self) -> usize {
-        self.rotation.dim()
-    }
 }
 
 /// Everything that navigation touches, in memory.

@@ -138,13 +138,6 @@ impl Tree {
         &self.parts.codes[first as usize * bytes..][..count as usize * bytes]
     }
 
-    /// The 8-bit centroid of a node.
-    #[inline]
-    pub fn bytes(&self, node: u32) -> &[i8] {
-        let padded = self.shape.padded;
-        bytemuck::cast_slice(&self.parts.bytes[node as usize * padded..][..padded])
-    }
-
     /// The 8-bit centroids of `count` nodes from `first` on.
     #[inline]
     pub fn bytes_of(&self, first: u32, count: u32) -> &[i8] {

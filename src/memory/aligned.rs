@@ -157,21 +157,6 @@ impl<T: Pod> AlignedVec<T> {
             None => Err(Error::out_of_memory("a buffer", u64::MAX)),
         }
     }
-
-    /// A copy of `values`.
-    ///
-    /// # Errors
-    /// As [`zeroed`](Self::zeroed).
-    pub fn copy_of(values: &[T]) -> Result<Self> {
-        let mut copy = Self::zeroed(values.len())?;
-        copy.copy_from_slice(values);
-        Ok(copy)
-    }
-
-    /// The numbers as bytes, in native order.
-    pub fn into_bytes(self) -> AlignedBytes {
-        self.bytes
-    }
 }
 
 impl<T: Pod> Deref for AlignedVec<T> {
@@ -311,9 +296,6 @@ mod tests {
 
     #[test]
     fn a_typed_buffer_holds_its_numbers() {
-        let copy = AlignedVec::copy_of(&[1.5f32, -2.0, 3.25]).unwrap();
-        assert_eq!(*copy, [1.5, -2.0, 3.25]);
-        assert_eq!(copy.into_bytes().len(), 12);
         let mut large = AlignedVec::<f32>::zeroed(MAPPED_MIN_BYTES).unwrap();
         large[MAPPED_MIN_BYTES - 1] = 1.0;
         assert_eq!(large.iter().sum::<f32>(), 1.0);

@@ -1,10 +1,10 @@
-//! When to give up: a deadline, a token that the caller owns, a question to the caller.
+//! When to give up: a deadline, a token that the caller owns; in tests, a question as well.
 //!
 //! Long work asks [`Stop::check`] between pieces of at most some 100 microseconds: between leaves and
-//! between groups of rows, never inside kernels. Without anything to look at, that costs a branch or three;
+//! between groups of rows, never inside kernels. Without anything to look at, that costs a branch or two;
 //! with a deadline, one reading of the clock (some 25 ns).
 //!
-//! Calls the clock and the caller's callback.
+//! Calls the clock.
 
 use crate::types::{Error, Result, Status};
 use std::fmt;
@@ -17,12 +17,18 @@ pub struct Stop<'a> {
     /// When, and after how long, for the sentence.
     deadline: Option<(Instant, Duration)>,
     token: Option<&'a AtomicI32>,
+    #[cfg(test)]
     callback: Option<&'a (dyn Fn() -> bool + Sync)>,
 }
 
 impl<'a> Stop<'a> {
     /// Goes on to the end.
-    pub const NEVER: Stop<'static> = Stop { deadline: None, token: None, callback: None };
+    pub const NEVER: Stop<'static> = Stop {
+        deadline: None,
+        token: None,
+        #[cfg(test)]
+        callback: None,
+    };
 
     /// Stops `timeout` from now. One beyond what the clock can say is none.
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
@@ -36,7 +42,8 @@ impl<'a> Stop<'a> {
         self
     }
 
-    /// Stops when `callback` returns true. It is called from any thread that works for the call.
+    /// For tests that watch who looks, and when: stops when `callback` returns true. Any thread of the call asks it.
+    #[cfg(test)]
     pub fn with_callback(mut self, callback: &'a (dyn Fn() -> bool + Sync)) -> Self {
         self.callback = Some(callback);
         self
@@ -56,6 +63,7 @@ impl<'a> Stop<'a> {
                 return Err(timed_out(timeout));
             }
         }
+        #[cfg(test)]
         if self.callback.is_some_and(|callback| callback()) {
             return Err(cancelled("the caller's callback said stop"));
         }
@@ -66,11 +74,7 @@ impl<'a> Stop<'a> {
 impl fmt::Debug for Stop<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let token = self.token.map(|token| token.load(Ordering::Relaxed));
-        f.debug_struct("Stop")
-            .field("deadline", &self.deadline)
-            .field("token", &token)
-            .field("callback", &self.callback.is_some())
-            .finish()
+        f.debug_struct("Stop").field("deadline", &self.deadline).field("token", &token).finish()
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::memory::AlignedBytes;
 use crate::store::cache::VectorCache;
 use crate::types::{ElementType, Error, Result, Status};
-use crate::vfs::{Mapping, VfsFile};
+use crate::vfs::{Advice, Mapping, VfsFile};
 
 /// Bytes from one row to the next: a row never straddles more pages than it must.
 ///
@@ -144,11 +144,13 @@ impl Vectors {
         self.mapping.as_deref()
     }
 
-    /// Tells the system how the mapped rows will be used; nothing on the read path.
-    pub fn advise(&self, advice: crate::vfs::Advice) {
+    /// Tells the system how the rows will be used, mapped or read.
+    pub fn advise(&self, advice: Advice) {
         if let Some(mapping) = &self.mapping {
             mapping.advise(advice, 0, mapping.len());
         }
+        // After the mapping: the page cache keeps the pages that a process has mapped.
+        self.file.advise(advice, self.offset, u64::from(self.rows) * self.stride as u64);
     }
 
     /// The row of a position in place, if it is mapped: no copy, valid as long as `self`.

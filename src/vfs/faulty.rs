@@ -73,6 +73,8 @@ struct State {
     /// Calls that the plan counts.
     counted: u64,
     fired: u64,
+    /// Hints so far, which cannot fail, in order.
+    advices: Vec<(Advice, u64, u64)>,
 }
 
 /// A directory whose calls are counted and may fail. Clones share the count.
@@ -101,6 +103,11 @@ impl FaultVfs {
     /// How many calls the plan made fail or fall short.
     pub fn fired(&self) -> u64 {
         state(&self.state).fired
+    }
+
+    /// What files were advised since the plan was set, in order: advice, offset, length.
+    pub fn advices(&self) -> Vec<(Advice, u64, u64)> {
+        state(&self.state).advices.clone()
     }
 
     fn enter(&self, call: Call) -> io::Result<Option<Fault>> {
@@ -228,6 +235,7 @@ impl VfsFile for FaultFile {
     }
 
     fn advise(&self, advice: Advice, offset: u64, len: u64) {
+        state(&self.state).advices.push((advice, offset, len));
         self.inner.advise(advice, offset, len);
     }
 

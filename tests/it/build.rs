@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use vdb::database::create::build_vfs;
-use vdb::database::{self, Database, Job, OpenOptions};
+use vdb::database::{self, Database, GivenIds, Job, OpenOptions};
 use vdb::input::ArrayRows;
 use vdb::types::params::{BuildParams, SearchParams, NO_ID};
 use vdb::types::{ElementType, Error, Metric, Result, Status};
@@ -45,9 +45,9 @@ fn is_clean(path: &Path) {
     }
 }
 
-/// A failed first build leaves the lock alone, and room for the next.
+/// A failed first build leaves at most the lock, and room for the next.
 fn is_empty(path: &Path) {
-    assert_eq!(names(path), ["LOCK"]);
+    assert!(names(path).iter().all(|name| name == "LOCK"), "{:?}", names(path));
     assert_eq!(open(path).map(|_| ()).unwrap_err().status(), Status::NotFound);
 }
 
@@ -527,7 +527,7 @@ fn estimates_of_any_size_are_numbers_or_refusals() {
         for dim in [0, 1, 768, 65_536, 65_537, usize::MAX] {
             for segment_rows in [0, 1, 1 << 20, u64::MAX] {
                 let params = BuildParams { segment_rows, ..params() };
-                match database::estimate(rows, dim, ElementType::F32, &params) {
+                match database::estimate(rows, dim, ElementType::F32, GivenIds::None, &params) {
                     Ok(told) => assert!(told.index_disk_bytes <= told.build_disk_bytes && rows < u64::MAX),
                     Err(error) => assert_eq!(error.status(), Status::InvalidArgument, "{error}"),
                 }
@@ -550,7 +550,8 @@ fn an_index_opens_with_the_memory_that_was_estimated() {
             let dir = folder();
             let params = BuildParams { flat, leaf_rows, metric, ..params() };
             build(dir.path(), &values, dim, &params).unwrap();
-            let told = database::estimate(count as u64, dim, ElementType::F32, &params).unwrap();
+            let told =
+                database::estimate(count as u64, dim, ElementType::F32, GivenIds::None, &params).unwrap();
             let open = |memory_limit_bytes| {
                 let options = OpenOptions { memory_limit_bytes, threads: 1, ..OpenOptions::default() };
                 Database::open(dir.path(), &options)

@@ -82,8 +82,8 @@ fn a_file_that_ends_early_after_it_was_opened_is_an_error() {
     let info = segment.section(SectionKind::VECTORS).unwrap();
     file.set_len(info.offset + info.bytes / 2).unwrap();
     for error in [
-        segment.read(SectionKind::VECTORS, u64::MAX).err().unwrap(),
-        segment.verify(SectionKind::VECTORS, &mut |step| step.damage.map_or(Ok(()), Err)).unwrap_err(),
+        segment.read(SectionKind::VECTORS).err().unwrap(),
+        segment.verify_all(&mut |step| step.damage.map_or(Ok(()), Err)).unwrap_err(),
         segment.map(SectionKind::VECTORS).err().unwrap(),
     ] {
         assert_eq!(error.status(), Status::Corrupt, "{error}");
@@ -102,10 +102,10 @@ fn damage_is_named_by_section_block_and_offset_and_the_rest_is_still_read() {
         files[1].read_exact_at(&mut byte, offset + 100).unwrap();
         files[1].write_all_at(&[!byte[0]], offset + 100).unwrap();
     }
-    let error = segment.read(SectionKind::VECTORS, u64::MAX).err().unwrap();
+    let error = segment.read(SectionKind::VECTORS).err().unwrap();
     assert_eq!((error.status(), error.offset()), (Status::Corrupt, Some(damaged[0])));
     assert!(error.message().contains("section \"vectors\", block 1:"), "{error}");
-    assert!(segment.read(SectionKind::IDS, u64::MAX).is_ok());
+    assert!(segment.read(SectionKind::IDS).is_ok());
 
     let (mut bytes, mut offsets) = (0, Vec::new());
     segment

@@ -26,17 +26,13 @@ fn a_segment_is_read_as_it_was_written() {
             let info = segment.section(spec.kind).unwrap();
             assert_eq!((info.bytes, info.count, info.stride), (spec.bytes, spec.count, spec.stride));
             assert_eq!(info.offset % spec.align, 0);
-            assert_eq!(segment.read(spec.kind, spec.bytes).unwrap()[..], content);
+            assert_eq!(segment.read(spec.kind).unwrap()[..], content);
             if let Some(map) = segment.map(spec.kind).unwrap() {
                 assert_eq!(map[..], content);
             }
-            if spec.bytes > 0 {
-                let refused = segment.read(spec.kind, spec.bytes - 1).unwrap_err();
-                assert_eq!(refused.needed_bytes(), Some(spec.bytes));
-            }
         }
         assert_eq!(segment.section(SectionKind::CODES), None);
-        assert_eq!(segment.read(SectionKind::CODES, 100).unwrap_err().status(), Status::Corrupt);
+        assert_eq!(segment.read(SectionKind::CODES).unwrap_err().status(), Status::Corrupt);
     });
 }
 
@@ -69,47 +65,6 @@ fn the_same_input_makes_the_same_bytes_in_any_pieces() {
 }
 
 #[test]
-fn a_section_filled_through_the_file_is_the_same_as_one_appended() {
-    each_vfs(|vfs| {
-        let content = Random(9).bytes(3 * BLOCK_BYTES + 5);
-        let spec = SectionSpec::opaque(SectionKind::VECTORS, content.len() as u64).unwrap();
-        let mut writer = SegmentWriter::create(&vfs, header(1, 5)).unwrap();
-        let slot = writer.reserve(spec).unwrap();
-        let (file, start) = (writer.file(), writer.offset(slot).unwrap());
-        for (at, piece) in content.chunks(1_000).enumerate().collect::<Vec<_>>().into_iter().rev() {
-            file.write_all_at(piece, start + 1_000 * at as u64).unwrap();
-        }
-        writer.complete_from_file(slot).unwrap();
-        manifest(1, vec![writer.finish().unwrap()]).commit(&*vfs).unwrap();
-        let segments = open_and_verify(&*vfs).unwrap();
-        assert_eq!(segments[0].read(SectionKind::VECTORS, u64::MAX).unwrap()[..], content);
-    });
-}
-
-#[test]
-fn a_preview_shows_the_complete_sections_of_an_unfinished_segment() {
-    each_vfs(|vfs| {
-        let mut writer = SegmentWriter::create(&vfs, header(1, 5)).unwrap();
-        let ids = writer.reserve(SectionSpec::array(SectionKind::IDS, 5, 8).unwrap()).unwrap();
-        let codes = writer.reserve(SectionSpec::array(SectionKind::CODES, 5, 16).unwrap()).unwrap();
-        writer.append(ids, &[7; 40]).unwrap();
-        writer.append(codes, &[8; 79]).unwrap();
-        let preview = writer.preview().unwrap();
-        assert_eq!(preview.read(SectionKind::IDS, 40).unwrap()[..], [7; 40]);
-        assert_eq!(preview.section(SectionKind::CODES), None);
-        preview.verify_all(&mut |step| step.damage.map_or(Ok(()), Err)).unwrap();
-
-        writer.append(codes, &[8]).unwrap();
-        assert_eq!(writer.preview().unwrap().read(SectionKind::CODES, 80).unwrap()[..], [8; 80]);
-        let table = writer.reserve(SectionSpec::opaque(SectionKind::RECALL_TABLE, 3).unwrap()).unwrap();
-        writer.append(table, &[1, 2, 3]).unwrap();
-        manifest(1, vec![writer.finish().unwrap()]).commit(&*vfs).unwrap();
-        let segments = open_and_verify(&*vfs).unwrap();
-        assert_eq!(segments[0].read(SectionKind::RECALL_TABLE, 3).unwrap()[..], [1, 2, 3]);
-    });
-}
-
-#[test]
 fn a_writer_that_is_misused_says_so_and_leaves_nothing() {
     each_vfs(|vfs| {
         let internal = |error: crate::types::Error| assert_eq!(error.status(), Status::Internal, "{error}");
@@ -121,7 +76,6 @@ fn a_writer_that_is_misused_says_so_and_leaves_nothing() {
         internal(writer.append(slot, &[0; 11]).unwrap_err());
         writer.append(slot, &[0; 9]).unwrap();
         internal(writer.append(slot, &[0; 2]).unwrap_err());
-        internal(writer.complete_from_file(slot).unwrap_err());
         assert!(SegmentWriter::create(&vfs, header(1, 5)).is_err_and(|e| e.status() == Status::Exists));
         internal(writer.finish().unwrap_err());
         assert_eq!(vfs.list().unwrap().ours, []);
@@ -156,7 +110,7 @@ fn unknown_sections_are_skipped_if_optional_and_refused_if_required() {
         let segments = write(false, kind, version).unwrap();
         assert_eq!(segments[0].section(kind), None);
         assert_eq!(segments[0].sections().count(), 2);
-        assert_eq!(segments[0].read(SectionKind::IDS, 10).unwrap()[..], [1; 10]);
+        assert_eq!(segments[0].read(SectionKind::IDS).unwrap()[..], [1; 10]);
         assert_eq!(write(true, kind, version).err().unwrap().status(), Status::Format);
     }
 }
