@@ -301,8 +301,9 @@ typedef struct vdb_t vdb_t;
 /** How to open an index. */
 typedef struct vdb_options_t {
     size_t struct_size;           /**< sizeof(vdb_options_t) */
-    uint64_t memory_limit_bytes;  /**< For all that the handle keeps between calls. 0: from what machine
-                                       and cgroup have free. */
+    uint64_t memory_limit_bytes;  /**< For all that the handle keeps between calls, and for searches that
+                                       work with megabytes, as for a k of many thousands. 0: from what
+                                       machine and cgroup have free. */
     uint64_t vector_cache_bytes;  /**< Of the limit. 0: chosen; mapped: none. VDB_CACHE_OFF: none. */
     uint64_t answer_cache_bytes;  /**< Of the limit. 0: chosen; VDB_CACHE_OFF: none. */
     const vdb_pool_t *pool;       /**< Threads of the host's, shared. NULL: the handle's own, made on first
@@ -444,7 +445,7 @@ typedef struct vdb_search_params_t {
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_TIMEOUT, VDB_CANCELLED, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
  * VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: scratch of the handle,
- * reused; nothing for the caller to free.
+ * reused, and for a k of many thousands what is left of its limit; nothing for the caller to free.
  *
  *     vdb_search_params_t params = {0};
  *     params.struct_size = sizeof params;
@@ -768,15 +769,16 @@ vdb_status_t vdb_info(const vdb_t *db, vdb_info_t *info, vdb_error_t **error);
 /** What happened since the handle was opened. Numbers only grow: subtract two readings to measure between. */
 typedef struct vdb_stats_t {
     size_t struct_size;          /**< sizeof(vdb_stats_t) */
-    uint64_t searches;           /**< Calls of vdb_search. */
+    uint64_t searches;           /**< Calls of vdb_search. Here and below, those refused for NULL, dim or
+                                      flags are not counted. */
     uint64_t batches;            /**< Calls of vdb_batch_search. */
     uint64_t batch_queries;      /**< Queries in those. */
-    uint64_t errors;             /**< Searches and batches that failed; not those refused for NULL, dim or
-                                      flags. */
+    uint64_t errors;             /**< Searches and batches that failed. */
     uint64_t timeouts;           /**< Of these, by VDB_TIMEOUT. */
     uint64_t cancels;            /**< Of these, by VDB_CANCELLED. */
     uint64_t search_ns;          /**< Time inside searches, summed over the callers. */
-    uint64_t quantise_ns;        /**< From here on, sums of what each search did, as in vdb_search_stats_t. */
+    uint64_t quantise_ns;        /**< From here on, sums of what each search that succeeded did, as in
+                                      vdb_search_stats_t. */
     uint64_t descend_ns;         /**< Rank nodes, down to the leaves. */
     uint64_t scan_ns;            /**< Estimate distances from codes. */
     uint64_t walk_ns;            /**< Follow links between rows. */
