@@ -14,10 +14,10 @@ use crate::types::{ElementType, Error, Result};
 const FLAT_ROWS_MAX: u64 = 4_096;
 /// Rows of a leaf where the caller does not say; see `docs/experiments.md`.
 const LEAF_ROWS: u32 = 48;
-/// Leaves of a cell, the node above the leaves.
-const CELL_LEAVES: u64 = 32;
+/// Leaves of a cell, the node above the leaves; see `docs/experiments.md`.
+const CELL_LEAVES: u64 = 8;
 /// Rows that train one cell.
-const SAMPLE_A_CELL: u64 = 48;
+const SAMPLE_A_CELL: u64 = 32;
 /// Rows that are assigned together.
 const BLOCK_ROWS_MAX: usize = 8_192;
 /// Bytes of floats that are assigned together.

@@ -10,6 +10,7 @@ use crate::cluster::{self, CellTree, KmeansParams, TreeParams};
 use crate::input::Rows;
 use crate::memory::AlignedVec;
 use crate::types::{Metric, Result};
+use std::ops::Range;
 
 /// One inner node above the leaves.
 pub struct UpperNode {
@@ -19,6 +20,8 @@ pub struct UpperNode {
     pub child_count: u32,
     /// Mean of the rows below, in the source's dimensions.
     pub centroid: Vec<f32>,
+    /// Rows that the mean is of: 0 if all below are held out.
+    seen: u64,
 }
 
 /// The outcome of pass 1.
@@ -74,6 +77,7 @@ pub fn partition(
     if tree.is_some() {
         divide_large_cells(work, layout, source, held_out, &mut partition)?;
         drop_empty(&mut partition);
+        place_unseen(work, source, &mut partition)?;
     }
     Ok(partition)
 }
@@ -115,9 +119,14 @@ impl Sums {
         }
     }
 
+    /// Rows that were added to the cells in `range`.
+    fn seen(&self, range: Range<usize>) -> u64 {
+        self.counts[range].iter().sum()
+    }
+
     /// The mean of the cells in `range`; zeros if they hold nothing.
-    fn mean(&self, range: std::ops::Range<usize>) -> Vec<f32> {
-        let count: u64 = self.counts[range.clone()].iter().sum();
+    fn mean(&self, range: Range<usize>) -> Vec<f32> {
+        let count = self.seen(range.clone());
         let mut total = vec![0.0f64; self.dim];
         for cell in range {
             let sums = &self.sums[cell * self.dim..][..self.dim];
@@ -155,6 +164,7 @@ fn group(owners: &[u32], cells: usize, sums: &Sums, tree: Option<&CellTree>) -> 
                     first_child: children.start as u32,
                     child_count: children.len() as u32,
                     centroid: sums.mean(tree.cells_below(level, node)),
+                    seen: sums.seen(tree.cells_below(level, node)),
                 }
             });
             levels.push(nodes.collect());
@@ -183,8 +193,8 @@ fn divide_large_cells(
             divided.push(node);
             ends.push(end);
         } else {
-            for (part_end, centroid) in divide(work, layout, source, held_out, rows)? {
-                divided.push(UpperNode { first_child: 0, child_count: 0, centroid });
+            for (part_end, centroid, seen) in divide(work, layout, source, held_out, rows)? {
+                divided.push(UpperNode { first_child: 0, child_count: 0, centroid, seen });
                 ends.push(start + part_end);
             }
         }
@@ -205,14 +215,15 @@ fn divide_large_cells(
     Ok(())
 }
 
-/// Divides `rows` in place into parts of at most `cell_rows_max`; gives where each ends, and its mean.
+/// Divides `rows` in place into parts of at most `cell_rows_max`; gives where each ends, its mean, and of how
+/// many rows.
 fn divide(
     work: &Work<'_>,
     layout: &BuildLayout,
     source: &dyn Rows,
     held_out: &[u64],
     rows: &mut [u32],
-) -> Result<Vec<(usize, Vec<f32>)>> {
+) -> Result<Vec<(usize, Vec<f32>, u64)>> {
     let wanted = rows.len().div_ceil(layout.cell_rows_max / 4);
     let step = (rows.len() / (wanted * 48)).max(1);
     let sampled: Vec<u64> = rows.iter().step_by(step).map(|row| u64::from(*row)).collect();
@@ -246,12 +257,33 @@ fn divide(
         // Rows too much alike to be told apart are divided by position.
         let pieces = (end - start).div_ceil(layout.cell_rows_max);
         for piece in 1..=pieces {
-            let mean = sums.mean(owner as usize..owner as usize + 1);
-            out.push((start + (end - start) * piece / pieces, mean));
+            let part = owner as usize..owner as usize + 1;
+            out.push((start + (end - start) * piece / pieces, sums.mean(part.clone()), sums.seen(part)));
         }
         start = end;
     }
     Ok(out)
+}
+
+/// Cells of which all rows are held out have no mean: their first row stands for it, and for the nodes above that have
+/// none either.
+fn place_unseen(work: &Work<'_>, source: &dyn Rows, partition: &mut Partition) -> Result<()> {
+    let Some((cells, above)) = partition.levels.split_last_mut() else { return Ok(()) };
+    let mut first = 0;
+    for (cell, end) in cells.iter_mut().zip(&partition.ends) {
+        if cell.seen == 0 {
+            work.gather_block(source, &[u64::from(partition.order[first])], &mut cell.centroid)?;
+        }
+        first = *end;
+    }
+    let mut below: &[UpperNode] = cells;
+    for level in above.iter_mut().rev() {
+        for node in level.iter_mut().filter(|node| node.seen == 0) {
+            node.centroid.copy_from_slice(&below[node.first_child as usize].centroid);
+        }
+        below = level;
+    }
+    Ok(())
 }
 
 /// Takes out cells without rows, and nodes without children, level by level from below.

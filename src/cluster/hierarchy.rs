@@ -3,40 +3,23 @@
 //! In: a sample of rows and a wanted number of cells. Out: the levels, and the cells of any rows. Children
 //! of one node lie together in the level below it, near ones next to each other as far as one dimension allows.
 //!
-//! 1. Cells by k-means; above [`FLAT_CELLS_MAX`] of them first about sqrt(cells) groups, and cells inside
-//!    each group in proportion to its rows.
-//! 2. Large cells are cut and crumbs given up, at most [`RESIZES_MAX`] times.
-//! 3. Levels upward: the nodes of one level are gathered into balanced groups (`balance`) until few enough
+//! 1. The centres of cells are trained (`train`).
+//! 2. Levels upward: the nodes of one level are gathered into balanced groups (`balance`) until few enough
 //!    for one root are left.
 //!
-//! Rows find their cell (`route`) by the centres that k-means ended with, of length 1 if spherical. Means of
+//! A row belongs to the cell of its nearest centre, as k-means ended with it, of length 1 if spherical. Means of
 //! all rows, which the index wants, are for the caller to sum while rows are assigned.
 //!
 //! Calls `kernels` (matrix product) and `pool`.
 
-use super::assign::{assign, Centroids};
+use super::assign::Centroids;
 use super::balance::{split_into_leaves, LeafParams};
-use super::kmeans::{kmeans, move_to_means, KmeansParams};
-use super::numbers::{group_by, members, normalise, MeanSum};
-use super::route::{Router, BEAM};
-use super::sample::sample_rows;
+use super::kmeans::KmeansParams;
+use super::numbers::{normalise, MeanSum};
+use super::route::Router;
+use super::train::train;
 use crate::pool::{Pool, Stop};
 use std::ops::Range;
-
-/// Up to this many cells, rows are compared with every cell.
-pub const FLAT_CELLS_MAX: usize = 1024;
-
-/// A cell of more than this many mean sizes is cut.
-const LARGE: usize = 3;
-
-/// A cell of less than a mean size over this is given up.
-const SMALL: usize = 8;
-
-/// How often sizes are put right.
-const RESIZES_MAX: usize = 2;
-
-/// Rows a group on which groups of cells are trained.
-const GROUP_SAMPLE_ROWS: usize = 256;
 
 /// How to train a tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,7 +28,7 @@ pub struct TreeParams {
     pub cells: usize,
     /// Most children of a node, at least 2; 0: as many as two levels need, within 16 to 128.
     pub fanout: usize,
-    /// How to train each level.
+    /// How to train the centres.
     pub kmeans: KmeansParams,
 }
 
@@ -54,8 +37,9 @@ pub struct TreeParams {
 pub struct CellTree {
     /// Of each level above the cells, top to bottom: where the children of each node end in the next.
     child_ends: Vec<Vec<u32>>,
-    cells: usize,
     router: Router,
+    /// The cell of each centre of the router.
+    cell_of: Vec<u32>,
 }
 
 impl CellTree {
@@ -66,27 +50,16 @@ impl CellTree {
     /// If there are no rows.
     pub fn train(sample: &[f32], dim: usize, params: &TreeParams, pool: &Pool, stop: &Stop<'_>) -> Self {
         assert!(dim > 0 && !sample.is_empty() && sample.len().is_multiple_of(dim));
-        let mut owners = vec![0; sample.len() / dim];
-        let mut centres = first_cells(sample, dim, params, pool, stop);
-        let mut resizes = 0;
-        loop {
-            let shape = Shape::new(centres, params);
-            let router = shape.router();
-            router.assign_few(sample, 1, pool, stop, &mut owners, None);
-            let (order, ends) = group_by(&owners, shape.cells.count());
-            if resizes < RESIZES_MAX && stop.check().is_ok() && out_of_bounds(&ends) {
-                centres = resized(sample, shape.cells, &order, &ends, params, pool, stop);
-                resizes += 1;
-                continue;
-            }
-            let child_ends = shape.above.into_iter().map(|nodes| nodes.child_ends).collect();
-            return CellTree { child_ends, cells: shape.cells.count(), router };
-        }
+        let (centres, router) = train(sample, dim, params.cells, &params.kmeans, pool, stop);
+        let Shape { order, child_ends } = Shape::new(centres, params);
+        let mut cell_of = vec![0; order.len()];
+        order.iter().zip(0..).for_each(|(centre, cell)| cell_of[*centre as usize] = cell);
+        CellTree { child_ends, router, cell_of }
     }
 
     /// How many cells there are.
     pub fn cell_count(&self) -> usize {
-        self.cells
+        self.cell_of.len()
     }
 
     /// How many levels there are, that of the cells among them.
@@ -96,7 +69,7 @@ impl CellTree {
 
     /// How many nodes a level has; level 0 is the top, the last one that of the cells.
     pub fn node_count(&self, level: usize) -> usize {
-        self.child_ends.get(level).map_or(self.cells, Vec::len)
+        self.child_ends.get(level).map_or(self.cell_count(), Vec::len)
     }
 
     /// The children of a node in the next level; none of a cell.
@@ -115,189 +88,49 @@ impl CellTree {
         range
     }
 
-    /// The cell of each row, and the squared distance from its centre if wanted: [`assign`] for many cells.
+    /// The cell of each row, and the squared distance from its nearest centre if wanted.
     pub fn assign(&self, rows: &[f32], pool: &Pool, out: &mut [u32], distances: Option<&mut [f32]>) {
-        self.assign_few(rows, 1, pool, out, distances);
+        self.router.assign_few(rows, 1, pool, &Stop::NEVER, out, distances);
+        out.iter_mut().for_each(|owner| *owner = self.cell_of[*owner as usize]);
     }
-
-    /// The `few` nearest cells of each row.
-    fn assign_few(
-        &self,
-        rows: &[f32],
-        few: usize,
-        pool: &Pool,
-        out: &mut [u32],
-        distances: Option<&mut [f32]>,
-    ) {
-        self.router.assign_few(rows, few, pool, &Stop::NEVER, out, distances);
-    }
-}
-
-/// Cells by k-means alone.
-fn first_cells(sample: &[f32], dim: usize, params: &TreeParams, pool: &Pool, stop: &Stop<'_>) -> Centroids {
-    let count = sample.len() / dim;
-    let wanted = params.cells.clamp(1, count);
-    if wanted <= FLAT_CELLS_MAX {
-        return kmeans(sample, dim, wanted, &params.kmeans, pool, stop);
-    }
-    let groups = wanted.isqrt();
-    let picks = sample_rows(count as u64, groups * GROUP_SAMPLE_ROWS, params.kmeans.seed);
-    let picked: Vec<f32> = picks.iter().flat_map(|&row| row_of(sample, dim, row as usize)).copied().collect();
-    let groups = kmeans(&picked, dim, groups, &params.kmeans, pool, stop);
-    let mut owners = vec![0; count];
-    assign(sample, &groups, pool, &mut owners, None);
-    let (order, ends) = group_by(&owners, groups.count());
-    // The group whose rows end at `end` gets the cells up to its share of them all.
-    let share = |end: u32| (end as usize * wanted + count / 2) / count;
-    let mut parts = vec![Vec::new(); groups.count()];
-    pool.for_each_of(parts.iter_mut().enumerate(), pool.threads(), |(group, cells)| {
-        let rows = members(&order, &ends, group);
-        let first = ends[group] - rows.len() as u32;
-        let cells_wanted = (share(ends[group]) - share(first)).max(1);
-        *cells = train_on(sample, dim, rows, cells_wanted, group, params, stop);
-    });
-    Centroids { data: parts.concat(), dim }
-}
-
-fn row_of(rows: &[f32], dim: usize, row: usize) -> &[f32] {
-    &rows[row * dim..][..dim]
-}
-
-/// K-means on some rows of the sample, on this thread. `part` makes it another random stream.
-fn train_on(
-    sample: &[f32],
-    dim: usize,
-    rows: &[u32],
-    wanted: usize,
-    part: usize,
-    params: &TreeParams,
-    stop: &Stop<'_>,
-) -> Vec<f32> {
-    let mut packed = Vec::with_capacity(rows.len() * dim);
-    rows.iter().for_each(|&row| packed.extend_from_slice(row_of(sample, dim, row as usize)));
-    let kmeans_params =
-        KmeansParams { seed: params.kmeans.seed.wrapping_add(1 + part as u64), ..params.kmeans };
-    kmeans(&packed, dim, wanted, &kmeans_params, &Pool::new(1), stop).data
-}
-
-/// Rows of each cell, from where they end.
-fn sizes(ends: &[u32]) -> impl Iterator<Item = usize> + '_ {
-    let firsts = std::iter::once(0).chain(ends.iter().copied());
-    firsts.zip(ends).map(|(first, &end)| (end - first) as usize)
-}
-
-/// How many cells one of this size should be, given the mean size; 0: it should not be.
-fn pieces(size: usize, rows: usize, cells: usize) -> usize {
-    if size * cells > LARGE * rows {
-        (size * cells + rows / 2) / rows
-    } else {
-        usize::from(size * cells * SMALL >= rows)
-    }
-}
-
-fn out_of_bounds(ends: &[u32]) -> bool {
-    let rows = ends.last().map_or(0, |&end| end as usize);
-    sizes(ends).any(|size| pieces(size, rows, ends.len()) != 1)
-}
-
-/// Cuts large cells by k-means, leaves out crumbs, and moves the others to their means.
-fn resized(
-    sample: &[f32],
-    mut cells: Centroids,
-    order: &[u32],
-    ends: &[u32],
-    params: &TreeParams,
-    pool: &Pool,
-    stop: &Stop<'_>,
-) -> Centroids {
-    let dim = cells.dim;
-    move_to_means(sample, order, ends, &mut cells, pool);
-    if params.kmeans.spherical {
-        cells.data.chunks_exact_mut(dim).for_each(normalise);
-    }
-    let mut parts = vec![Vec::new(); cells.count()];
-    pool.for_each_of(parts.iter_mut().enumerate(), pool.threads(), |(cell, part)| {
-        let rows = members(order, ends, cell);
-        *part = match pieces(rows.len(), order.len(), ends.len()) {
-            0 => Vec::new(),
-            1 => cells.centre(cell).to_vec(),
-            pieces => train_on(sample, dim, rows, pieces, cell, params, stop),
-        };
-    });
-    Centroids { data: parts.concat(), dim }
 }
 
 /// Cells in the order of the tree, and the levels above them.
 struct Shape {
-    cells: Centroids,
-    /// Top to bottom.
-    above: Vec<Nodes>,
-}
-
-/// A level above the cells.
-struct Nodes {
-    /// Plain means of the children.
-    centres: Centroids,
-    child_ends: Vec<u32>,
+    /// The number of each cell's centre: those of a node lie together.
+    order: Vec<u32>,
+    /// Top to bottom: where the children of each node end in the next level.
+    child_ends: Vec<Vec<u32>>,
 }
 
 impl Shape {
-    fn new(cells: Centroids, params: &TreeParams) -> Self {
-        let (limit, target) = fanout(cells.count(), params.fanout);
+    fn new(centres: Centroids, params: &TreeParams) -> Self {
+        let (limit, target) = fanout(centres.count(), params.fanout);
         let KmeansParams { seed, spherical, .. } = params.kmeans;
-        let split = LeafParams { leaf_target: target, leaf_max: limit, seed, spherical };
-        // Bottom to top: the nodes of each level in the order in which they were found, and their groups.
+        // Bottom to top: the groups of each level, of nodes in the order in which they were found.
         let mut found = Vec::new();
-        let mut nodes = cells;
+        let mut nodes = centres;
+        let split = LeafParams { leaf_target: target, leaf_max: limit, seed, spherical };
         while nodes.count() > limit {
             let groups = split_into_leaves(&nodes.data, nodes.dim, &split);
-            let centres = (0..groups.count()).flat_map(|group| centre(&nodes, groups.rows(group), spherical));
-            let centres = Centroids { data: centres.collect(), dim: nodes.dim };
-            found.push((std::mem::replace(&mut nodes, centres), groups));
+            let means = (0..groups.count()).flat_map(|group| centre(&nodes, groups.rows(group), spherical));
+            nodes = Centroids { data: means.collect(), dim: nodes.dim };
+            found.push(groups);
         }
         // Top to bottom: the order of one level orders the one below it.
-        let mut above = Vec::new();
+        let mut child_ends = Vec::new();
         let mut order: Vec<u32> = (0..nodes.count() as u32).collect();
-        let mut level = nodes;
-        for (below, groups) in found.into_iter().rev() {
-            let mut order_below = Vec::with_capacity(below.count());
-            let mut child_ends = Vec::with_capacity(order.len());
+        for groups in found.into_iter().rev() {
+            let mut order_below = Vec::new();
+            let mut ends = Vec::with_capacity(order.len());
             for &node in &order {
                 order_below.extend_from_slice(groups.rows(node as usize));
-                child_ends.push(order_below.len() as u32);
+                ends.push(order_below.len() as u32);
             }
-            let data = order_below.iter().flat_map(|&node| below.centre(node as usize)).copied().collect();
-            let below = Centroids { data, dim: below.dim };
-            above.push(Nodes { centres: std::mem::replace(&mut level, below), child_ends });
+            child_ends.push(ends);
             order = order_below;
         }
-        Shape { cells: level, above }
-    }
-
-    /// The way to the cells: by the level that needs the fewest comparisons, if there are many cells.
-    fn router(&self) -> Router {
-        let (cells, dim) = (&self.cells.data, self.cells.dim);
-        let all = self.cells.count();
-        let comparisons = |level: &usize| {
-            let nodes = self.above[*level].centres.count();
-            nodes + BEAM * all / nodes
-        };
-        let best = (0..self.above.len()).min_by_key(comparisons);
-        match best {
-            Some(level) if all > FLAT_CELLS_MAX => {
-                Router::grouped(cells, dim, &self.above[level].centres.data, self.cell_ends(level))
-            }
-            _ => Router::flat(cells, dim),
-        }
-    }
-
-    /// Where the cells below each node of a level end.
-    fn cell_ends(&self, level: usize) -> Vec<u32> {
-        let mut ends = self.above[level].child_ends.clone();
-        for below in &self.above[level + 1..] {
-            ends.iter_mut().for_each(|end| *end = below.child_ends[*end as usize - 1]);
-        }
-        ends
+        Shape { order, child_ends }
     }
 }
 
@@ -328,8 +161,10 @@ fn fanout(cells: usize, wanted: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::numbers::mean_of;
+    use super::super::kmeans::kmeans;
+    use super::super::numbers::{group_by, mean_of, members};
     use super::super::testing::{clustered, objective, skewed, THREADS};
+    use super::super::train::{row_of, sizes, FLAT_CENTRES_MAX};
     use super::*;
 
     fn params(cells: usize, fanout: usize) -> TreeParams {
@@ -385,12 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn many_cells_are_trained_and_found_by_groups() {
+    fn many_cells_are_trained_and_found_by_way_of_groups() {
         let dim = 6;
         let rows = clustered(20_000, dim, 100, 1);
         let tree = train(&rows, dim, 1500, 0, 2);
         check(&tree, 128);
-        assert!(tree.cell_count() > FLAT_CELLS_MAX && tree.level_count() == 2);
+        assert!(tree.cell_count() > FLAT_CENTRES_MAX && tree.level_count() == 2);
         let mut distances = vec![0.0; 20_000];
         tree.assign(&rows, &Pool::new(1), &mut [0; 20_000], Some(&mut distances));
         let found = distances.iter().map(|&d| f64::from(d)).sum::<f64>() / 20_000.0;

@@ -21,6 +21,7 @@ mod numbers;
 mod route;
 mod sample;
 mod seeding;
+mod train;
 
 #[cfg(test)]
 mod testing;
@@ -28,6 +29,6 @@ mod testing;
 pub use crate::kernels::gemm::inner_products;
 pub use assign::{assign, Centroids};
 pub use balance::{split_into_leaves, LeafParams, Leaves};
-pub use hierarchy::{CellTree, TreeParams, FLAT_CELLS_MAX};
+pub use hierarchy::{CellTree, TreeParams};
 pub use kmeans::{kmeans, KmeansParams};
 pub use sample::sample_rows;

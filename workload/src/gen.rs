@@ -10,9 +10,11 @@
 //! - *tree* is a mixture of a few paths down a tree of topics ([`crate::tree`]) with Zipf-like sizes: rows are
 //!   about more than one thing, so that clusters overlap and neighbours of a row lie in several of them.
 //! - g is normal; S a power-law spectrum of 32 dimensions; M an orthonormal map of the node's own (rotation of
-//!   coordinates, Hadamard, signs, Hadamard): rows about one thing spread in few dimensions, other ones for each.
+//!   coordinates, Hadamard, signs, Hadamard): rows about one thing spread in few dimensions, other ones for each. There
+//!   is one such part of the topic and one of a node below it.
 //! - h is normal too and C a spectrum of a few dimensions that all rows share, which smears topics.
 //! - A is the power-law spectrum of the rest, R a common orthonormal map.
+//! - Rows have length 1, unless lengths are asked to differ.
 //! - Some rows and queries copy an earlier row, exactly or nearly; early rows are copied most, as boilerplate is.
 //!
 //! What the figures are and what they were fitted to stands in `law.rs`.
@@ -57,8 +59,8 @@ pub struct GenParams {
     pub seed: u64,
     /// How hard to search.
     pub difficulty: Difficulty,
-    /// Deviation of the logarithm of a factor on each row's length; 0 for none, 0.5 for norms that differ
-    /// tenfold: what inner product is tested with.
+    /// Deviation of the logarithm of each row's length; 0: all of length 1, as embeddings mostly are; 0.5: lengths that
+    /// differ tenfold, what inner product is tested with.
     pub norm_spread: f32,
 }
 
@@ -90,6 +92,7 @@ pub struct Generator {
 struct Desk {
     tree: Vec<f32>,
     own: Vec<f32>,
+    part: Vec<f32>,
 }
 
 /// A copy of a row: which, with how much noise relative to its length, and the key of that noise.
@@ -175,7 +178,8 @@ impl Generator {
     }
 
     fn desk(&self) -> Desk {
-        Desk { tree: vec![0.0; self.dim()], own: vec![0.0; self.dim()] }
+        let zeros = || vec![0.0; self.dim()];
+        Desk { tree: zeros(), own: zeros(), part: zeros() }
     }
 
     /// A row of the set: its own, or a copy of an earlier one.
@@ -193,6 +197,7 @@ impl Generator {
             let scale = copied.noise * length / (self.dim() as f32).sqrt();
             let mut stream = Stream::new(copied.key);
             row.iter_mut().for_each(|v| *v += scale * stream.normal());
+            self.set_length(copied.key, row);
         }
     }
 
@@ -227,12 +232,17 @@ impl Generator {
         let square = desk.tree.iter().map(|v| v * v).sum::<f32>() / self.dim() as f32;
         let mut spread = |factor: f64| exp((2.0 * stream.unit() - 1.0) * ln(factor));
         let own = law.own * spread(law.own_spread);
-        let width = spread(law.width);
-        let rest = width * (1.0 - law.common).sqrt();
+        let rest = (1.0 - law.common).sqrt();
         let tree = (rest * ((1.0 - own) / f64::from(square).max(1e-12)).sqrt()) as f32;
         let noise = (rest * law.noise.sqrt()) as f32;
-        let common = (width * law.common.sqrt()) as f32;
-        self.own_part(place.node(law.own_level), (rest * own.sqrt()) as f32, &mut stream, &mut desk.own);
+        let common = law.common.sqrt() as f32;
+        desk.own.fill(0.0);
+        for (level, part) in [(0, law.own_in_topic), (law.own_level, 1.0 - law.own_in_topic)] {
+            if part > 0.0 {
+                let scale = (rest * (own * part).sqrt()) as f32;
+                self.add_own_part(place.node(level), scale, &mut stream, desk);
+            }
+        }
         let parts = desk.tree.iter().zip(&desk.own).zip(self.colour.iter().zip(&self.common));
         for (out, ((centre, own), (colour, shared))) in row.iter_mut().zip(parts) {
             *out =
@@ -242,32 +252,37 @@ impl Generator {
             flip(key, row);
             mix_row(row);
         }
-        let factor = self.norm_factor(key);
-        row.iter_mut().zip(&self.mean).for_each(|(v, m)| *v = factor * (*v + m));
+        row.iter_mut().zip(&self.mean).for_each(|(v, m)| *v += m);
+        self.set_length(key, row);
     }
 
-    /// Normal in the subspace of a node.
-    fn own_part(&self, node: u64, scale: f32, stream: &mut Stream, own: &mut [f32]) {
+    /// Adds a normal vector of the subspace of a node to the desk's own part.
+    fn add_own_part(&self, node: u64, scale: f32, stream: &mut Stream, desk: &mut Desk) {
+        let Desk { own, part, .. } = desk;
         let mut shape = Stream::new(mix(node, purpose::SHAPE));
         let scales = &self.shapes[shape.below(SHAPES as u64) as usize];
         // Begins at any coordinate: where dim is no power of two, one round takes the same few coordinates of
         // all nodes to nearly the same subspace.
-        let start = shape.below(own.len() as u64) as usize;
-        let (end, begin) = own.split_at_mut(start);
+        let start = shape.below(part.len() as u64) as usize;
+        let (end, begin) = part.split_at_mut(start);
         for (value, width) in begin.iter_mut().chain(end).zip(scales) {
             *value = scale * width * stream.normal();
         }
-        mix_row(own);
-        flip(node, own);
-        mix_row(own);
+        mix_row(part);
+        flip(node, part);
+        mix_row(part);
+        own.iter_mut().zip(part).for_each(|(sum, value)| *sum += *value);
     }
 
-    fn norm_factor(&self, key: u64) -> f32 {
-        if self.params.norm_spread == 0.0 {
-            return 1.0;
+    /// Scales a row to length 1, or to the length that its key draws.
+    fn set_length(&self, key: u64, row: &mut [f32]) {
+        let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
+        let mut factor = 1.0 / length.max(f32::MIN_POSITIVE);
+        if self.params.norm_spread != 0.0 {
+            let mut stream = Stream::new(mix(key, purpose::NORM));
+            factor *= exp(f64::from(self.params.norm_spread * stream.normal())) as f32;
         }
-        let mut stream = Stream::new(mix(key, purpose::NORM));
-        exp(f64::from(self.params.norm_spread * stream.normal())) as f32
+        row.iter_mut().for_each(|v| *v *= factor);
     }
 }
 
@@ -341,6 +356,6 @@ mod tests {
             (logs.iter().map(|l| (l - mean) * (l - mean)).sum::<f64>() / 2000.0).sqrt()
         };
         let (plain, wide) = (deviation(0.0), deviation(0.8));
-        assert!(plain < 0.35 && (wide - 0.8).abs() < 0.15, "{plain} {wide}");
+        assert!(plain < 1e-6 && (wide - 0.8).abs() < 0.05, "{plain} {wide}");
     }
 }

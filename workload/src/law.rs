@@ -18,7 +18,9 @@
 //!   their distance, since offsets of many dimensions are orthogonal to all else. A second path makes it fail, in
 //!   the long tail first (rows between two nodes have neighbours in both).
 //! - The own part, a few dimensions in the subspace of the row's node, makes leaves of one node overlap: the body
-//!   of the curve. Nodes of the second level, few of them, so that each is cut into several leaves.
+//!   of the curve. Nodes of the third level, few of them, so that each is cut into several leaves. Half of it lies in a
+//!   subspace of the topic: with none there, 16 means explain half of what they explain of real sets, and cells that
+//!   are trained before leaves cut through everything.
 //! - The common part, a few dimensions shared by all rows, smears the nodes into each other: the body again, in
 //!   any number of dimensions alike. It costs contrast and effective dimension.
 //! - Many nodes at the top, with a tail of rare ones, give a large diffuse leaf and the highest effective dimension.
@@ -58,6 +60,8 @@ pub(crate) struct Law {
     pub own_level: usize,
     pub own_rank: usize,
     pub own_dims: (f64, f64),
+    /// Part of the own share that lies in a subspace of the topic instead.
+    pub own_in_topic: f64,
     /// Share of the part in a subspace common to all rows, and the effective dimension of that.
     pub common: f64,
     pub common_dims: f64,
@@ -65,8 +69,6 @@ pub(crate) struct Law {
     pub noise: f64,
     /// Effective dimension of the spectrum of all but the common part, as a share of dim.
     pub spectrum: f64,
-    /// Distance of a row from the mean: log-uniform within this factor either way.
-    pub width: f64,
     /// Length of the common mean, in units of the rows' deviation from it.
     pub mean: f64,
     /// Share of rows and queries that copy an earlier row, and of those the share that are exact.
@@ -83,21 +85,21 @@ impl Law {
                 topic_zipf: 0.7,
                 children: 4,
                 child_zipf: 0.2,
-                topic_share: 0.07,
+                topic_share: 0.3,
                 fall: 0.8,
                 paths: (2, 2),
                 path_weight: (0.3, 0.6),
-                own: 0.75,
+                own: 0.7,
                 own_spread: 1.15,
-                own_level: 1,
+                own_level: 2,
                 own_rank: 32,
-                own_dims: (5.0, 8.0),
+                own_dims: (3.5, 5.0),
+                own_in_topic: 0.5,
                 // More room keeps nodes further apart, so that it takes more to smear them.
-                common: (0.25 * pow(d / 384.0, 0.2)).min(0.35),
+                common: (0.15 * pow(d / 384.0, 0.2)).min(0.25),
                 common_dims: (d / 16.0).max(6.0),
                 noise: 0.01,
                 spectrum: 0.75,
-                width: 1.1,
                 mean: 0.3,
                 copies: 0.03,
                 twins: 0.25,
@@ -116,11 +118,11 @@ impl Law {
                 own_level: 0,
                 own_rank: 32,
                 own_dims: (6.0, 16.0),
+                own_in_topic: 0.0,
                 common: 0.03,
                 common_dims: (d / 8.0).max(6.0),
                 noise: 0.02,
                 spectrum: 1.0,
-                width: 1.1,
                 mean: 0.3,
                 copies: 0.05,
                 twins: 0.5,

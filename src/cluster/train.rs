@@ -1,0 +1,157 @@
+//! The centres that rows are assigned by: many, trained on a sample by way of groups.
+//!
+//! Few centres by k-means. Above [`FLAT_CENTRES_MAX`] of them by rounds of k-means, too, from random rows, but each
+//! row of the sample meets only the centres of the groups near to it: after each round the centres themselves are
+//! divided into about their square root of groups. Centres that own far too many rows are cut, crumbs given up.
+//!
+//! In: a sample of rows. Out: the router over the centres.
+//!
+//! Calls `kernels` (matrix product) and `pool`.
+
+use super::assign::{assign, Centroids};
+use super::kmeans::{kmeans, move_to_means, KmeansParams};
+use super::numbers::{group_by, members, normalise};
+use super::route::Router;
+use super::seeding::seeds;
+use crate::pool::{Pool, Stop};
+use crate::types::rng::SplitMix64;
+
+/// Up to this many centres, rows are compared with every one.
+pub(crate) const FLAT_CENTRES_MAX: usize = 1024;
+
+/// A centre that owns more than this many mean shares of the sample is cut.
+const LARGE: usize = 3;
+
+/// One that owns less than a mean share over this is given up.
+const SMALL: usize = 8;
+
+/// How often sizes are put right where centres are few.
+const RESIZES_MAX: u32 = 2;
+
+/// Trains about `wanted` centres on `sample` and gives them in the order of the router.
+pub(crate) fn train(
+    sample: &[f32],
+    dim: usize,
+    wanted: usize,
+    params: &KmeansParams,
+    pool: &Pool,
+    stop: &Stop<'_>,
+) -> (Centroids, Router) {
+    let mut owners = vec![0; sample.len() / dim];
+    let centres = first_centres(sample, dim, wanted, params, pool, stop);
+    let rounds = if centres.count() > FLAT_CENTRES_MAX { params.iterations_max } else { RESIZES_MAX };
+    let (mut ordered, mut way) = router(centres, params, pool, stop);
+    for _ in 0..rounds {
+        way.assign_few(sample, 1, pool, stop, &mut owners, None);
+        let (order, ends) = group_by(&owners, ordered.count());
+        let settled = ordered.count() <= FLAT_CENTRES_MAX && !out_of_bounds(&ends);
+        if settled || stop.check().is_err() {
+            break;
+        }
+        let centres = resized(sample, ordered, &order, &ends, params, pool, stop);
+        (ordered, way) = router(centres, params, pool, stop);
+    }
+    (ordered, way)
+}
+
+/// The way to the centres, by groups if there are many; and the centres in its order.
+fn router(centres: Centroids, params: &KmeansParams, pool: &Pool, stop: &Stop<'_>) -> (Centroids, Router) {
+    let (count, dim) = (centres.count(), centres.dim);
+    if count <= FLAT_CENTRES_MAX {
+        let router = Router::flat(&centres.data, dim);
+        return (centres, router);
+    }
+    let groups = kmeans(&centres.data, dim, count.isqrt(), params, pool, stop);
+    let mut owners = vec![0; count];
+    assign(&centres.data, &groups, pool, &mut owners, None);
+    let (order, ends) = group_by(&owners, groups.count());
+    let data = order.iter().flat_map(|&centre| centres.centre(centre as usize)).copied().collect();
+    let ordered = Centroids { data, dim };
+    let router = Router::grouped(&ordered.data, dim, &groups.data, ends);
+    (ordered, router)
+}
+
+/// Centres by k-means alone, or where they are many random rows to begin with.
+fn first_centres(
+    sample: &[f32],
+    dim: usize,
+    wanted: usize,
+    params: &KmeansParams,
+    pool: &Pool,
+    stop: &Stop<'_>,
+) -> Centroids {
+    let wanted = wanted.clamp(1, sample.len() / dim);
+    if wanted <= FLAT_CENTRES_MAX {
+        return kmeans(sample, dim, wanted, params, pool, stop);
+    }
+    let seeds = seeds(sample, dim, wanted, &mut SplitMix64::new(params.seed));
+    let data = seeds.iter().flat_map(|&row| row_of(sample, dim, row as usize)).copied().collect();
+    Centroids { data, dim }
+}
+
+pub(crate) fn row_of(rows: &[f32], dim: usize, row: usize) -> &[f32] {
+    &rows[row * dim..][..dim]
+}
+
+/// K-means on some rows of the sample, on this thread. `part` makes it another random stream.
+fn train_on(
+    sample: &[f32],
+    dim: usize,
+    rows: &[u32],
+    wanted: usize,
+    part: usize,
+    params: &KmeansParams,
+    stop: &Stop<'_>,
+) -> Vec<f32> {
+    let mut packed = Vec::with_capacity(rows.len() * dim);
+    rows.iter().for_each(|&row| packed.extend_from_slice(row_of(sample, dim, row as usize)));
+    let kmeans_params = KmeansParams { seed: params.seed.wrapping_add(1 + part as u64), ..*params };
+    kmeans(&packed, dim, wanted, &kmeans_params, &Pool::new(1), stop).data
+}
+
+/// Rows of each cell, from where they end.
+pub(crate) fn sizes(ends: &[u32]) -> impl Iterator<Item = usize> + '_ {
+    let firsts = std::iter::once(0).chain(ends.iter().copied());
+    firsts.zip(ends).map(|(first, &end)| (end - first) as usize)
+}
+
+/// How many cells one of this size should be, given the mean size; 0: it should not be.
+fn pieces(size: usize, rows: usize, cells: usize) -> usize {
+    if size * cells > LARGE * rows {
+        (size * cells + rows / 2) / rows
+    } else {
+        usize::from(size * cells * SMALL >= rows)
+    }
+}
+
+fn out_of_bounds(ends: &[u32]) -> bool {
+    let rows = ends.last().map_or(0, |&end| end as usize);
+    sizes(ends).any(|size| pieces(size, rows, ends.len()) != 1)
+}
+
+/// Cuts large cells by k-means, leaves out crumbs, and moves the others to their means.
+fn resized(
+    sample: &[f32],
+    mut cells: Centroids,
+    order: &[u32],
+    ends: &[u32],
+    params: &KmeansParams,
+    pool: &Pool,
+    stop: &Stop<'_>,
+) -> Centroids {
+    let dim = cells.dim;
+    move_to_means(sample, order, ends, &mut cells, pool);
+    if params.spherical {
+        cells.data.chunks_exact_mut(dim).for_each(normalise);
+    }
+    let mut parts = vec![Vec::new(); cells.count()];
+    pool.for_each_of(parts.iter_mut().enumerate(), pool.threads(), |(cell, part)| {
+        let rows = members(order, ends, cell);
+        *part = match pieces(rows.len(), order.len(), ends.len()) {
+            0 => Vec::new(),
+            1 => cells.centre(cell).to_vec(),
+            pieces => train_on(sample, dim, rows, pieces, cell, params, stop),
+        };
+    });
+    Centroids { data: parts.concat(), dim }
+}
