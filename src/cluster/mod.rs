@@ -5,10 +5,10 @@
 //! the threads, and sums are formed in one order. Between kinds of CPU results may differ in the last bit,
 //! since the matrix product sums as its registers are wide.
 //!
-//! In the order of a build: `sample` picks the rows to train on; `hierarchy` trains a tree whose bottom nodes
-//! are the cells, with `kmeans` for each level, and names the nearest cells of all rows (`assign`, `route`);
-//! `balance` cuts the rows of a cell into leaves, by `capacity`. A cell is as many rows as fit into memory for
-//! each thread; a leaf is what a search visits.
+//! In the order of a build: `sample` picks the rows to train on; `train` finds the centres of cells, by `kmeans`;
+//! `hierarchy` makes a tree of them and names the nearest cells of all rows (`assign`, `route`); `balance` cuts the
+//! rows of a cell into leaves, by `capacity`. A cell is what a thread works on at a time; a leaf is what a search
+//! visits.
 //!
 //! Calls `kernels` and `pool`. No I/O, no clocks; rows must be finite, and are trusted to be.
 
