@@ -2,9 +2,9 @@
 //!
 //! Held-out rows stand for queries: they are indexed like all others, and the centroids that are stored leave them out.
 //! The partition was formed with them, though, so that a leaf's borders bend a little towards them, which no query can
-//! hope for; docs/experiments.md says how much that flatters the table. Each group of rows is compared with all of them
-//! by one matrix product; the closest are kept with a few to spare, since the product rounds, and `tune` ranks them
-//! again by exact distance.
+//! hope for; the margin of `tune` has to cover what that flatters the table by. Each group of rows is compared with
+//! all of them by one matrix product; the closest are kept with a few to spare, since the product rounds, and `tune`
+//! ranks them again by exact distance.
 
 use crate::cluster::inner_products;
 use crate::topk::heap::TopK;
