@@ -115,11 +115,15 @@ pub fn encode(
     let mut workspaces: Vec<Workspace<'_>> = (0..work.threads).map(workspace).collect();
     // Two pieces a thread keep all busy while the outputs of a wave stay bounded.
     let parts: Vec<Mutex<Part>> = (0..2 * workspaces.len()).map(|_| Mutex::default()).collect();
-    for wave in pieces.chunks(parts.len()) {
+    // A disk reads the rows of the next wave while this one is worked on.
+    let mut waves = pieces.chunks(parts.len()).peekable();
+    while let Some(wave) = waves.next() {
+        let next = waves.peek().copied().unwrap_or_default();
         work.progress("encode", encoded.source_rows.len() as u64, rows as u64)?;
         let held = &*truth;
         work.pool.try_for_each_with(wave.len(), &mut workspaces, |workspace, nth| {
             work.stop.check()?;
+            next.get(nth).into_iter().for_each(|piece| source.announce(&piece.rows(partition)));
             let mut part = parts[nth].lock().unwrap_or_else(PoisonError::into_inner);
             encode_piece(work, layout, partition, transform, held, &wave[nth], workspace, &mut part)
         })?;
@@ -144,6 +148,13 @@ pub fn encode(
     encoded.error_width = (width / rows.max(1) as f64) as f32;
     work.progress("encode", rows as u64, rows as u64)?;
     Ok(encoded)
+}
+
+impl Piece {
+    /// Its source rows, ascending.
+    fn rows(&self, partition: &Partition) -> Vec<u64> {
+        partition.order[self.start..self.end].iter().map(|row| u64::from(*row)).collect()
+    }
 }
 
 fn pieces(layout: &BuildLayout, partition: &Partition) -> Vec<Piece> {
@@ -174,8 +185,7 @@ fn encode_piece(
     part: &mut Part,
 ) -> Result<()> {
     let Workspace { loader, floats } = workspace;
-    let numbers: Vec<u64> =
-        partition.order[piece.start..piece.end].iter().map(|row| u64::from(*row)).collect();
+    let numbers = piece.rows(partition);
     floats.grow(numbers.len() * layout.dim * 4)?;
     let floats = &mut floats.as_mut_slice::<f32>()[..numbers.len() * layout.dim];
     loader.gather(&numbers, floats)?;

@@ -485,6 +485,11 @@ impl Rows for RowRange<'_> {
         self.source.gather(&rows, out)
     }
 
+    fn announce(&self, rows: &[u64]) {
+        let rows: Vec<u64> = rows.iter().map(|row| self.first + row).collect();
+        self.source.announce(&rows);
+    }
+
     fn number(&self, row: u64) -> u64 {
         self.source.number(self.first + row)
     }

@@ -54,6 +54,9 @@ pub trait Rows: Sync {
     /// As [`read`](Self::read).
     fn gather(&self, rows: &[u64], out: &mut [u8]) -> Result<()>;
 
+    /// Hint: these rows, best ascending, are gathered soon. A file begins to read them, all at once.
+    fn announce(&self, _rows: &[u64]) {}
+
     /// The number by which messages name a row: of the caller's whole, if this is a part of it.
     fn number(&self, row: u64) -> u64 {
         row

@@ -13,7 +13,7 @@ use super::{check_gather, check_read, length, Rows};
 use crate::memory::try_vec;
 use crate::types::params::DIM_MAX;
 use crate::types::{ElementType, Error, Result};
-use crate::vfs::VfsFile;
+use crate::vfs::{Advice, VfsFile};
 use std::sync::Arc;
 
 /// Most bytes read at a time for rows that do not lie side by side; below what allocators map anew.
@@ -183,6 +183,18 @@ impl Rows for PackedRows {
             (rows, out) = (later, later_out);
         }
         Ok(())
+    }
+
+    fn announce(&self, mut rows: &[u64]) {
+        while let [first, ..] = *rows {
+            let (now, later) = rows.split_at(self.run(rows).max(self.span(rows)));
+            let last = now.last().copied().unwrap_or(first).min(self.rows);
+            let (offset, bytes) =
+                (first.saturating_mul(self.stride as u64), (last.saturating_sub(first) + 1));
+            let bytes = bytes.saturating_mul(self.stride as u64);
+            self.file.advise(Advice::WillNeed, self.start.saturating_add(offset), bytes);
+            rows = later;
+        }
     }
 
     fn describe(&self) -> String {

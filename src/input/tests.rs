@@ -4,7 +4,10 @@
 use super::*;
 use crate::types::params::DIM_MAX;
 use crate::types::Status;
+use crate::vfs::faulty::FaultVfs;
+use crate::vfs::{Advice, FileName, MemVfs, Vfs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// The next of a fixed sequence of numbers.
@@ -137,6 +140,42 @@ fn every_format_gives_its_rows_in_any_order() {
             assert!(source.describe().contains(&format!("{name}: {rows} rows x {dim}, ")));
             check_reads(&*source, &elements(rows as usize * dim * element_type.bytes()));
         }
+    }
+}
+
+#[test]
+fn announced_rows_are_those_that_a_file_is_advised_of() {
+    let (rows, dim) = (500u64, 300usize);
+    let numbers: Vec<u64> = [0, 1, 2, 9, 100, 101, 250, 498, 499].to_vec();
+    for (name, _, bytes) in files(rows, dim) {
+        let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+        vfs.create_new(FileName::Segment(1)).unwrap().write_all_at(&bytes, 0).unwrap();
+        let faulty = FaultVfs::new(vfs);
+        let file = faulty.open_read(FileName::Segment(1)).unwrap();
+        let source: Box<dyn Rows> = match extension(Path::new(name)).as_str() {
+            "npy" => Box::new(npy::open(file, name.into()).unwrap()),
+            "fvecs" => Box::new(vecs::open_fvecs(file, name.into()).unwrap()),
+            "bvecs" => Box::new(vecs::open_bvecs(file, name.into()).unwrap()),
+            "fbin" => Box::new(vecs::open_fbin(file, name.into()).unwrap()),
+            _ => Box::new(vecs::open_u8bin(file, name.into()).unwrap()),
+        };
+        source.announce(&numbers);
+        let stride = source.row_bytes() as u64 + if name.ends_with("vecs") { 4 } else { 0 };
+        let start = bytes.len() as u64 - rows * stride;
+        let advised = faulty.advices();
+        for row in 0..rows {
+            let (first, end) = (start + row * stride, start + (row + 1) * stride);
+            let covered = advised.iter().any(|(_, at, len)| *at <= first && end <= at + len);
+            assert!(covered || !numbers.contains(&row), "{name}: row {row} in {advised:?}");
+            // Gaps of less than a page are read over.
+            assert!(
+                !covered || numbers.iter().any(|n| n.abs_diff(row) * stride <= 4096 + stride),
+                "{name}: {row}"
+            );
+        }
+        assert!(advised.iter().all(|(advice, _, _)| *advice == Advice::WillNeed), "{name}");
+        // Only a hint: what is beyond the end is refused when it is asked for.
+        source.announce(&[rows, u64::MAX]);
     }
 }
 

@@ -49,6 +49,7 @@ impl Mapping {
         let _ = match advice {
             Advice::Random => self.map.advise_range(memmap2::Advice::Random, offset, len),
             Advice::Sequential => self.map.advise_range(memmap2::Advice::Sequential, offset, len),
+            Advice::WillNeed => self.map.advise_range(memmap2::Advice::WillNeed, offset, len),
             // SAFETY: the mapping is read-only and of a file, so a page that is dropped comes back with
             // the same bytes. Test: `a_mapping_shows_the_file_and_never_beyond_it`.
             Advice::DontNeed => unsafe {

@@ -156,6 +156,8 @@ pub enum Advice {
     Random,
     /// From front to back.
     Sequential,
+    /// Soon: reading may begin.
+    WillNeed,
     /// Not again soon: cached pages may go.
     DontNeed,
 }

@@ -344,6 +344,7 @@ impl VfsFile for OsFile {
         let advice = match advice {
             Advice::Random => libc::POSIX_FADV_RANDOM,
             Advice::Sequential => libc::POSIX_FADV_SEQUENTIAL,
+            Advice::WillNeed => libc::POSIX_FADV_WILLNEED,
             Advice::DontNeed => libc::POSIX_FADV_DONTNEED,
         };
         if let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) {

@@ -248,7 +248,7 @@ fn a_mapping_shows_the_file_and_never_beyond_it() {
         let map = file.map(offset, len).unwrap().unwrap();
         let shown = &bytes[offset as usize..(offset + len) as usize];
         assert_eq!(&map[..], shown);
-        for advice in [Advice::DontNeed, Advice::Sequential, Advice::Random] {
+        for advice in [Advice::WillNeed, Advice::DontNeed, Advice::Sequential, Advice::Random] {
             map.advise(advice, 0, usize::MAX);
             map.advise(advice, 4_000, 200);
         }
