@@ -321,3 +321,93 @@ fn drop_empty(partition: &mut Partition) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::ArrayRows;
+    use crate::kernels::Kernels;
+    use crate::pool::{Pool, Stop};
+    use crate::types::params::BuildParams;
+    use crate::types::rng::SplitMix64;
+    use crate::types::ElementType;
+
+    const DIM: usize = 4;
+    /// Far more than rows of one blob are apart.
+    const APART: f32 = 1_000.0;
+
+    /// Blobs of so many rows, `APART` from each other and from the origin; the last has rows that are all equal.
+    fn blobs(sizes: &[usize]) -> Vec<f32> {
+        let mut random = SplitMix64::new(7);
+        let mut rows = Vec::new();
+        for (blob, size) in sizes.iter().enumerate() {
+            let wide = if blob + 1 < sizes.len() { 1.0 } else { 0.0 };
+            for _ in 0..size * DIM {
+                rows.push(APART * (blob + 1) as f32 + wide * random.next_f32());
+            }
+        }
+        rows
+    }
+
+    fn run(rows: &[f32], params: &BuildParams, held_out: &[u64]) -> (BuildLayout, Partition) {
+        let source = ArrayRows::of_floats(rows, DIM).unwrap();
+        let layout = BuildLayout::new(source.rows(), DIM, ElementType::F32, params).unwrap();
+        let work = Work {
+            kernels: Kernels::detect(),
+            metric: params.metric,
+            seed: 3,
+            pool: &Pool::new(1),
+            threads: 1,
+            stop: Stop::NEVER,
+            report: &|_, _, _| true,
+        };
+        let partition = partition(&work, &layout, &source, held_out).unwrap();
+        (layout, partition)
+    }
+
+    /// For each level the nodes and the rows below them.
+    fn rows_below(partition: &Partition) -> Vec<Vec<(&UpperNode, Vec<u32>)>> {
+        let cells = partition.levels.last().unwrap().iter().enumerate();
+        let mut levels = vec![cells.map(|(n, cell)| (cell, partition.cell(n).to_vec())).collect::<Vec<_>>()];
+        for level in partition.levels.iter().rev().skip(1) {
+            let below = levels.last().unwrap();
+            let nodes = level.iter().map(|node| {
+                let children = &below[node.first_child as usize..][..node.child_count as usize];
+                (node, children.iter().flat_map(|(_, rows)| rows.clone()).collect())
+            });
+            let nodes = nodes.collect();
+            levels.push(nodes);
+        }
+        levels
+    }
+
+    #[test]
+    fn nodes_whose_rows_are_all_held_out_lie_among_them() {
+        let sizes = [90, 90, 90, 90, 400];
+        let rows = blobs(&sizes);
+        let blob_ends = [90, 180, 270, 360, 760u64];
+        // The second blob, and the last one: a cell too large, of rows that only their position tells apart.
+        let held_out: Vec<u64> = (blob_ends[0]..blob_ends[1]).chain(blob_ends[3]..blob_ends[4]).collect();
+        let params = BuildParams { leaf_rows: 4, fanout: 2, ..BuildParams::default() };
+        let (layout, partition) = run(&rows, &params, &held_out);
+        assert!(!layout.flat && partition.levels.len() > 2);
+        let mut unseen = Vec::new();
+        for level in rows_below(&partition) {
+            let mut unseen_here = 0;
+            for (node, below) in level {
+                let seen = below.iter().filter(|row| held_out.binary_search(&u64::from(**row)).is_err());
+                if seen.count() > 0 {
+                    continue;
+                }
+                unseen_here += 1;
+                let beside = below.iter().any(|row| {
+                    let row = &rows[*row as usize * DIM..][..DIM];
+                    row.iter().zip(&node.centroid).all(|(x, c)| (x - c).abs() < APART / 10.0)
+                });
+                assert!(beside, "{:?} is the centroid of rows {below:?}", node.centroid);
+            }
+            unseen.push(unseen_here);
+        }
+        assert!(unseen[0] >= 400 / layout.cell_rows_max && unseen[1] > 0, "{unseen:?}");
+    }
+}
