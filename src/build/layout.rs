@@ -146,8 +146,9 @@ impl BuildLayout {
         let block = (self.block_rows * self.dim * (4 + self.element.bytes())) as u64;
         let order = self.rows * 12;
         let nodes = self.leaves_at_most() * (self.shape.padded as u64 * 4 + self.node_bytes());
-        let second_pass = self.row_memory_bytes() + nodes + self.cell_memory_bytes() * threads as u64;
-        order + (sample + block).max(second_pass) + (8 << 20)
+        let cells = self.cell_memory_bytes().saturating_mul(threads as u64);
+        let second_pass = cells.saturating_add(self.row_memory_bytes() + nodes);
+        (sample + block).max(second_pass).saturating_add(order + (8 << 20))
     }
 
     /// Bytes of the finished segment on disk.
@@ -165,5 +166,18 @@ impl BuildLayout {
         // The quantiser has a mean, and its copy in memory as many signs at most.
         let vectors = (centres + 2) * self.shape.padded as u64 * 4;
         self.row_memory_bytes() + nodes * self.node_bytes() + vectors + SMALL_SECTIONS_BYTES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_threads_never_need_less_memory() {
+        let params = BuildParams { leaf_rows: 65_536, ..BuildParams::default() };
+        let layout = BuildLayout::new(SEGMENT_ROWS_MAX, DIM_MAX, ElementType::F32, &params).unwrap();
+        let needed = [1, 2, 1 << 10, 1 << 20, usize::MAX].map(|threads| layout.least_bytes(threads));
+        assert!(needed.is_sorted(), "{needed:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::memory::probe;
 use crate::pool::cancel::Stop;
+use crate::pool::THREADS_MAX;
 
 /// How much a line of log matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,11 +86,11 @@ impl<'a> Job<'a> {
     }
 }
 
-/// How many threads a number of the caller's means; 0 is what machine and cgroup allow.
+/// How many threads a number of the caller's means; 0 is what machine and cgroup allow. Never more than a pool has.
 pub fn thread_count(asked: u32) -> usize {
     match asked {
-        0 => probe::allowed_cpus(),
-        asked => asked as usize,
+        0 => probe::allowed_cpus().min(THREADS_MAX),
+        asked => (asked as usize).min(THREADS_MAX),
     }
 }
 

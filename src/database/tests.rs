@@ -23,6 +23,8 @@ use crate::types::{ElementType, Result, Status};
 use crate::vfs::faulty::{Call, Fault, FaultVfs, Plan};
 use crate::vfs::{self, FileName, MemVfs, OsVfs, Vfs};
 
+mod limits;
+
 const DIM: usize = 8;
 const ROWS: usize = 3_000;
 
