@@ -393,7 +393,7 @@ fn a_verification_stays_below_its_limit() {
             |memory_limit_bytes| database::verify(dir.path(), &Job { memory_limit_bytes, ..Job::default() });
         let needed = verify(1).unwrap_err().needed_bytes().unwrap();
         let (verified, _, peak) = measured(|| verify(needed));
-        assert_eq!(verified.unwrap(), 0);
+        verified.unwrap();
         println!("{count} x {dim}: {peak} of {needed}");
         assert!(peak as u64 <= needed, "{count} x {dim}: {peak} of {needed}");
     }

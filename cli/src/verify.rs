@@ -54,7 +54,7 @@ pub fn run(args: &IndexArgs, quiet: bool) -> Result<(), Failure> {
         notes: of(LogLevel::Warn).collect(),
     };
     let failure = match outcome {
-        Ok(_) => None,
+        Ok(()) => None,
         Err(error) if matches!(error.status(), Status::Corrupt | Status::Format) => {
             if verdict.damage.is_empty() {
                 verdict.damage.push(error.message().to_owned());

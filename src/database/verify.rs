@@ -19,7 +19,7 @@ use crate::vfs::{OsVfs, Vfs};
 /// # Errors
 /// The first damage, `VDB_CORRUPT` as a rule; `job.log` is told of each. Also what opening a directory gives, and
 /// before any work `VDB_OUT_OF_MEMORY` for a limit that is too low.
-pub fn verify(path: &Path, job: &Job<'_>) -> Result<u64> {
+pub fn verify(path: &Path, job: &Job<'_>) -> Result<()> {
     let vfs: Arc<dyn Vfs> = OsVfs::open_dir(path)?;
     verify_vfs(&vfs, job)
 }
@@ -28,7 +28,7 @@ pub fn verify(path: &Path, job: &Job<'_>) -> Result<u64> {
 ///
 /// # Errors
 /// As [`verify`].
-pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<u64> {
+pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<()> {
     let (manifest, files) = open_files(&**vfs)?;
     let limit = memory_limit(job.memory_limit_bytes);
     // What a segment keeps, and what passes through memory while its bytes are checked.
@@ -56,7 +56,7 @@ pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<u64> {
         }
         done += entry.file_bytes;
     }
-    found.first.map_or(Ok(found.damages), Err)
+    found.first.map_or(Ok(()), Err)
 }
 
 /// Damage so far.

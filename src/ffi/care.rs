@@ -131,7 +131,7 @@ pub unsafe extern "C" fn vdb_verify(
                         arg::put(damages, logged.into_inner().max(1));
                         Err(error)
                     }
-                    result => result.map(|_| ()),
+                    result => result,
                 }
             },
         )

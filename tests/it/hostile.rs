@@ -79,7 +79,7 @@ fn said(error: &Error) -> Status {
 }
 
 /// Opens and uses the directory both ways, and verifies it. `Ok` if nothing was noticed by opening, else how.
-fn meet(path: &Path) -> (Result<()>, Result<u64>) {
+fn meet(path: &Path) -> (Result<()>, Result<()>) {
     let mut opened = Ok(());
     for no_mmap in [false, true] {
         let options = database::OpenOptions { threads: 1, no_mmap, ..database::OpenOptions::default() };
