@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::build::layout::BuildLayout;
 use crate::build::{self, Work};
 use crate::database::open::{memory_limit, WORKING_BYTES_MIN};
-use crate::database::options::{thread_count, Job, LogLevel};
+use crate::database::options::{no_threads, thread_count, Job, LogLevel};
 use crate::database::report::{BuildReport, Estimate};
 use crate::database::throttle::Throttle;
 use crate::format::manifest::SEGMENTS_MAX;
@@ -104,7 +104,19 @@ fn build_planned(
     sweep(&**vfs, &|number| before.keeps(number), job)?;
     let mut report =
         BuildReport { rows: source.rows(), peak_bytes: plan.memory_bytes, ..BuildReport::default() };
-    match build_segments(vfs, source, ids, params, job, plan, &before, &mut report) {
+    let own_pool;
+    let pool = match job.pool {
+        Some(pool) => pool,
+        None => {
+            own_pool = Pool::new(plan.threads);
+            &own_pool
+        }
+    };
+    let built = build_segments(vfs, source, ids, params, job, plan, pool, &before, &mut report);
+    if pool.is_short() {
+        tell(LogLevel::Warn, &|| no_threads(pool));
+    }
+    match built {
         Ok(manifest) => {
             // What cannot be removed now is removed by the next build.
             let _ = sweep(&**vfs, &|number| manifest.names(number), job);
@@ -177,11 +189,22 @@ impl Before {
         }
         let listing = vfs.list().map_err(|e| Error::io(format!("{}: cannot list", vfs.display()), &e))?;
         let numbers = listing.ours.iter().filter_map(|name| match name {
-            FileName::Segment(number) => Some(number.saturating_add(1)),
+            FileName::Segment(number) => Some(*number),
             _ => None,
         });
-        Ok(numbers.max().unwrap_or(1))
+        numbers.max().map_or(Ok(1), |number| following(vfs, "file number", number))
     }
+}
+
+/// The number after one of the directory's. No index was ever committed so often that there is none.
+fn following(vfs: &dyn Vfs, what: &str, number: u64) -> Result<u64> {
+    number.checked_add(1).ok_or_else(|| {
+        let sentence = format!(
+            "{}: {number} is the last {what} there can be, and no build wrote it; build into an empty directory",
+            vfs.display()
+        );
+        Error::new(Status::Corrupt, sentence)
+    })
 }
 
 /// Builds from a file of vectors, and one of ids if given.
@@ -357,17 +380,10 @@ fn build_segments(
     params: &BuildParams,
     job: &Job<'_>,
     plan: &Plan<'_>,
+    pool: &Pool,
     before: &Before,
     report: &mut BuildReport,
 ) -> Result<Manifest> {
-    let own_pool;
-    let pool = match job.pool {
-        Some(pool) => pool,
-        None => {
-            own_pool = Pool::new(plan.threads);
-            &own_pool
-        }
-    };
     let stop = plan.stop;
     let throttle = Throttle::new(job.progress);
     let tell = |phase: &'static str, done: u64, total: u64| throttle.tell(phase, done, total);
@@ -407,7 +423,7 @@ fn build_segments(
         report.add_phase("sync", synced.elapsed().as_nanos() as u64);
         report.disk_bytes += entry.file_bytes;
         manifest.segments.push(entry);
-        manifest.next_number += 1;
+        manifest.next_number = following(&**vfs, "file number", number)?;
         first += rows;
     }
     stop.check()?;
@@ -427,7 +443,7 @@ fn no_segments(
     Ok(Manifest {
         uuid: uuid(seed, source),
         generation: match before {
-            Before::Index(manifest) => manifest.generation + 1,
+            Before::Index(manifest) => following(vfs, "generation", manifest.generation)?,
             _ => 1,
         },
         next_number: before.next_number(vfs)?,

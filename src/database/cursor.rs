@@ -35,9 +35,9 @@ pub struct Cursor {
     admitted: u64,
     /// Rows fetched and not yet given, farthest first.
     ahead: Vec<(f32, u64)>,
-    /// Without the rows ahead.
-    own_bytes: u64,
-    share: Share,
+    ahead_share: Share,
+    /// Of all but the rows ahead.
+    _own_share: Share,
     given: usize,
     last: Option<(f32, u64)>,
     ended: bool,
@@ -62,7 +62,7 @@ impl Database {
             Filter::Bitmap { words: values, .. } | Filter::Ids { ids: values, .. } => size_of_val(values),
         };
         let own_bytes = (size_of::<Cursor>() + size_of_val(query) + values) as u64;
-        let share = self.inner.budget.reserve(CURSORS, own_bytes)?;
+        let own_share = self.inner.budget.reserve(CURSORS, own_bytes)?;
         let filter = match params.filter {
             Filter::All => OwnedFilter::All,
             Filter::Bitmap { words, first_id, exclude } => {
@@ -77,8 +77,8 @@ impl Database {
             filter,
             admitted: filter::admitted_about(&params.filter, self.rows()),
             ahead: Vec::new(),
-            own_bytes,
-            share,
+            ahead_share: self.inner.budget.reserve(CURSORS, 0)?,
+            _own_share: own_share,
             given: 0,
             last: None,
             ended: false,
@@ -155,9 +155,11 @@ impl Cursor {
             });
             let ahead = &found[given..];
             let row_bytes = size_of::<(f32, u64)>();
-            self.share.resize(self.own_bytes + (ahead.len() * row_bytes) as u64)?;
-            self.ahead = try_with_capacity(ahead.len())?;
-            self.ahead.extend(ahead.iter().rev().map(|hit| (hit.distance, hit.key)));
+            // Those of before are there until these are.
+            let ahead_share = inner.budget.reserve(CURSORS, (ahead.len() * row_bytes) as u64)?;
+            let mut rows_ahead = try_with_capacity(ahead.len())?;
+            rows_ahead.extend(ahead.iter().rev().map(|hit| (hit.distance, hit.key)));
+            (self.ahead, self.ahead_share) = (rows_ahead, ahead_share);
             self.ended = found.len() < wanted || wanted == rows;
             inner.scratches.give(scratch);
             drop(share);

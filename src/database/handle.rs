@@ -4,14 +4,14 @@
 //! threads on first need. A search checks its arguments, asks the answer cache, takes a scratch and runs; it takes
 //! no lock that another search could hold for long.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::build::rows::{has_direction, ELEMENT_MAX};
 use crate::database::answers::{AnswerCache, AnswerKey};
 use crate::database::open::{to_usize, Caches};
-use crate::database::options::{LogFn, LogLevel};
+use crate::database::options::{no_threads, LogFn, LogLevel};
 use crate::index::filter;
 use crate::kernels::Kernels;
 use crate::memory::budget::Share;
@@ -33,7 +33,7 @@ const TILE_QUERIES: usize = 32;
 pub const K_MAX: usize = i32::MAX as usize;
 
 /// What searches are called in the budget while they work with more than scratches may keep.
-const LARGE_SEARCHES: &str = "searches with a large k";
+pub(super) const LARGE_SEARCHES: &str = "searches with a large k";
 
 /// An open index. Any number of threads may search it; cloning shares it.
 #[derive(Clone)]
@@ -59,6 +59,8 @@ pub(super) struct Inner {
     pub log: Option<LogFn>,
     /// Lines less important than this are not made.
     pub log_level: LogLevel,
+    /// That the pool is short of threads: one line a handle.
+    pub short_told: AtomicBool,
     pub mapped: bool,
     pub disk_bytes: u64,
     pub open_ns: u64,
@@ -121,6 +123,7 @@ impl Database {
         if let Err(error) = &outcome {
             self.inner.failures.count(error);
         }
+        self.warn_of_few_threads();
         outcome
     }
 
@@ -180,7 +183,16 @@ impl Database {
             Ok(stats) => self.inner.totals.add(0, stats),
             Err(error) => failures.count(error),
         }
+        self.warn_of_few_threads();
         outcome
+    }
+
+    /// Says once that the pool has not the threads that were asked for.
+    fn warn_of_few_threads(&self) {
+        let inner = &*self.inner;
+        if inner.pool.is_short() && !inner.short_told.swap(true, Relaxed) {
+            self.log(LogLevel::Warn, || no_threads(&inner.pool));
+        }
     }
 
     fn batch_checked(

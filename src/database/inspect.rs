@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::PoisonError;
 
 use crate::database::cursor::CURSORS;
-use crate::database::handle::Database;
-use crate::database::open::to_usize;
+use crate::database::handle::{Database, LARGE_SEARCHES};
+use crate::database::open::{to_usize, CURSOR_BYTES_MIN};
 use crate::database::options::{Advice, CacheKind, Job, Part};
 use crate::database::report::{CacheReport, Info, MemoryReport, NodeReport, SegmentReport, Totals};
 use crate::database::throttle::Throttle;
@@ -79,15 +79,14 @@ impl Database {
         report.vector_cache_bytes = inner.vector_cache.info().used_bytes;
         report.answer_cache_bytes = inner.answers.report().used_bytes;
         report.scratch_bytes = inner.scratches.memory_bytes();
-        let parts = inner.budget.parts();
-        let cursors = parts.iter().find(|part| part.what == CURSORS);
-        report.other_bytes = cursors.map_or(0, |part| part.used_bytes);
+        let others = [CURSORS, LARGE_SEARCHES].map(|what| inner.budget.part(what));
+        report.other_bytes = others.iter().map(|part| part.used_bytes).sum();
         let unchanging = report.tree_bytes + report.code_bytes + report.id_bytes;
         let caches = report.vector_cache_bytes + report.answer_cache_bytes;
         report.total_bytes = unchanging + caches + report.scratch_bytes + report.other_bytes;
         let caches = inner.vector_cache.peak_bytes() + inner.answers.peak_bytes();
-        let cursors = cursors.map_or(0, |part| part.peak_bytes);
-        report.peak_bytes = unchanging + caches + inner.scratches.peak_bytes() + cursors;
+        let others: u64 = others.iter().map(|part| part.peak_bytes).sum();
+        report.peak_bytes = unchanging + caches + inner.scratches.peak_bytes() + others;
         report
     }
 
@@ -315,7 +314,8 @@ impl Database {
         }
     }
 
-    /// Gives a cache a new size at once; 0 turns it off. Never more than the memory limit leaves.
+    /// Gives a cache a new size at once; 0 turns it off. Never more than the memory limit leaves
+    /// when the first cursors have their room.
     ///
     /// # Errors
     /// `VDB_FORKED`.
@@ -326,7 +326,9 @@ impl Database {
             CacheKind::Answers => &mut caches.answers,
             CacheKind::Vectors => &mut caches.vectors,
         };
-        share.resize_up_to(bytes)?;
+        let for_cursors = CURSOR_BYTES_MIN.saturating_sub(self.inner.budget.part(CURSORS).used_bytes);
+        let left = self.inner.budget.left_bytes().saturating_sub(for_cursors);
+        share.resize_up_to(bytes.min(share.bytes().saturating_add(left)))?;
         let bytes = to_usize(share.bytes());
         match kind {
             CacheKind::Answers => self.inner.answers.resize(bytes),

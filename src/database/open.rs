@@ -1,6 +1,7 @@
 //! From a directory to a handle: manifest, segments, checks, caches.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -32,7 +33,7 @@ const SCRATCHES_MAX: usize = 64;
 const SCRATCH_BYTES_MIN: u64 = 2 << 20;
 const SCRATCH_BYTES_MAX: u64 = 256 << 20;
 /// Room for the first cursors, of a limit that leaves nothing else.
-const CURSOR_BYTES_MIN: u64 = 256 << 10;
+pub(super) const CURSOR_BYTES_MIN: u64 = 256 << 10;
 /// What an open reserves whatever the index is.
 pub(super) const WORKING_BYTES_MIN: u64 = SCRATCH_BYTES_MIN + CURSOR_BYTES_MIN;
 /// Answers remembered unless the caller says otherwise.
@@ -108,6 +109,7 @@ impl Database {
             _shares: shares,
             log: options.log.clone(),
             log_level: options.log_level.unwrap_or(LogLevel::Warn),
+            short_told: AtomicBool::new(false),
             mapped,
             disk_bytes: manifest.segments.iter().map(|entry| entry.file_bytes).sum(),
             open_ns: started.elapsed().as_nanos() as u64,
@@ -161,18 +163,19 @@ pub(super) struct Caches {
 }
 
 impl Caches {
-    /// As asked for, or chosen; together never more than is left.
+    /// As asked for, or chosen; together never more than is left when the first cursors have their room.
     fn new(budget: &Budget, options: &OpenOptions, mapped: bool) -> Result<Self> {
-        let left = budget.left_bytes();
+        let left = budget.left_bytes().saturating_sub(CURSOR_BYTES_MIN);
         let vectors = options.vector_cache_bytes.unwrap_or(if mapped {
             0
         } else {
             (left / VECTOR_CACHE_SHARE).min(VECTOR_CACHE_BYTES_MAX)
         });
         let answers = options.answer_cache_bytes.unwrap_or(ANSWER_CACHE_BYTES.min(left / 16));
+        let vectors = vectors.min(left);
         Ok(Caches {
-            vectors: budget.reserve_up_to("vector cache", 0, vectors)?,
-            answers: budget.reserve_up_to("answer cache", 0, answers)?,
+            vectors: budget.reserve("vector cache", vectors)?,
+            answers: budget.reserve("answer cache", answers.min(left - vectors))?,
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::memory::probe;
 use crate::pool::cancel::Stop;
-use crate::pool::THREADS_MAX;
+use crate::pool::{Pool, THREADS_MAX};
 
 /// How much a line of log matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ pub struct OpenOptions {
     /// Threads of the private pool; 0: what machine and cgroup allow; 1: no thread is ever made.
     pub threads: u32,
     /// A pool lent by the host, shared with other handles; then `threads` is ignored.
-    pub pool: Option<Arc<crate::pool::Pool>>,
+    pub pool: Option<Arc<Pool>>,
     /// Read by system calls alone, so that a failing disk is a status and never a signal.
     pub no_mmap: bool,
     /// Check all bytes before use, not only what is read at open.
@@ -67,7 +67,7 @@ pub struct Job<'a> {
     /// its parameters.
     pub memory_limit_bytes: u64,
     /// Threads that the host lends; `None`: a pool of the job's own.
-    pub pool: Option<&'a crate::pool::Pool>,
+    pub pool: Option<&'a Pool>,
     /// Told about damage, strays and choices.
     pub log: Option<&'a JobLogFn<'a>>,
 }
@@ -92,6 +92,14 @@ pub fn thread_count(asked: u32) -> usize {
         0 => probe::allowed_cpus().min(THREADS_MAX),
         asked => (asked as usize).min(THREADS_MAX),
     }
+}
+
+/// The line of log about a pool that is short of threads.
+pub(super) fn no_threads(pool: &Pool) -> String {
+    format!(
+        "the system refuses to make {} threads: work runs on the calling thread alone",
+        pool.threads() - 1
+    )
 }
 
 /// Which cache.

@@ -82,7 +82,8 @@ pub struct MemoryReport {
     pub answer_cache_bytes: u64,
     /// Working memory of searches, kept for reuse.
     pub scratch_bytes: u64,
-    /// Open cursors: rows fetched and not yet given, queries, filters.
+    /// Open cursors: rows fetched and not yet given, queries, filters; and, while they run, searches whose k or
+    /// batch is too large for the working memory that is kept.
     pub other_bytes: u64,
     /// Address space of mapped vectors.
     pub mapped_bytes: u64,

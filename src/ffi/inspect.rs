@@ -224,7 +224,8 @@ pub struct vdb_memory_t {
     pub answer_cache_bytes: u64,
     /// Working memory of searches, kept to be used again.
     pub scratch_bytes: u64,
-    /// Open cursors: rows fetched and not yet given, queries, filters.
+    /// Open cursors: rows fetched and not yet given, queries, filters; and, while they run, searches whose k or
+    /// batch is too large for the working memory that is kept.
     pub other_bytes: u64,
     /// Address space of mapped vectors, whose memory is the page cache's.
     pub mapped_bytes: u64,

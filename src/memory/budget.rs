@@ -101,6 +101,13 @@ impl Budget {
         self.state().peak_bytes
     }
 
+    /// What the part called `what` holds; nothing if it never did.
+    pub fn part(&self, what: &'static str) -> PartBytes {
+        let state = self.state();
+        let part = state.parts.iter().find(|part| part.what == what);
+        part.copied().unwrap_or(PartBytes { what, used_bytes: 0, peak_bytes: 0 })
+    }
+
     /// Every part that ever held a share, in the order of their first.
     pub fn parts(&self) -> Vec<PartBytes> {
         self.state().parts.clone()

@@ -14,7 +14,7 @@
 //! - In a forked child, which has no pool threads, loops run on the caller alone and nothing is joined;
 //!   [`Pool::check`] says so.
 //! - Where the system refuses to make threads, loops take longer and end all the same; a loop that begins a
-//!   second later asks again.
+//!   second later asks again. [`Pool::is_short`] says so, for whoever has a log.
 //! - A panic in an item reaches the caller as that panic, after all threads have left the loop.
 //!
 //! Calls `types`, rayon and the system. Rayon's global pool, which nobody can join, is banned by
@@ -33,6 +33,7 @@ use crate::types::{Error, Result, Status};
 use claims::Claims;
 use std::io;
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -50,6 +51,8 @@ pub struct Pool {
     workers: OnceLock<Workers>,
     /// When the system refused them last; locked while they are made.
     refused: Mutex<Option<Instant>>,
+    /// Whether it did, and has not given them since.
+    short: AtomicBool,
     guard: ForkGuard,
 }
 
@@ -63,12 +66,30 @@ impl Pool {
     /// A pool whose loops run on at most `threads` threads, the caller's among them. Makes none yet.
     pub fn new(threads: usize) -> Self {
         let threads = threads.clamp(1, THREADS_MAX);
-        Pool { threads, workers: OnceLock::new(), refused: Mutex::new(None), guard: ForkGuard::new() }
+        Pool {
+            threads,
+            workers: OnceLock::new(),
+            refused: Mutex::new(None),
+            short: AtomicBool::new(false),
+            guard: ForkGuard::new(),
+        }
     }
 
     /// How many threads a loop may run on, the caller's among them; at least 1.
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// Whether loops run on their callers alone, since the system refused to make threads.
+    pub fn is_short(&self) -> bool {
+        self.short.load(Relaxed)
+    }
+
+    /// As if the system had refused threads, from now on.
+    #[cfg(test)]
+    pub(crate) fn refuse_threads(&self) {
+        assert!(self.make_workers(|_| Err(io::ErrorKind::WouldBlock.into())).is_none());
+        *lock(&self.refused) = Some(Instant::now() + Duration::from_secs(3_600));
     }
 
     /// Fails in a child of the process that made the pool.
@@ -233,6 +254,7 @@ impl Pool {
                 Some(workers) => drop(self.workers.set(workers)),
                 None => *refused = Some(Instant::now()),
             }
+            self.short.store(self.workers.get().is_none(), Relaxed);
         }
         self.workers.get()
     }

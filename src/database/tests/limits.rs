@@ -25,3 +25,97 @@ fn any_number_of_threads_may_be_asked_for() {
     let params = SearchParams { threads: u32::MAX, ..SearchParams::default() };
     assert_eq!(database.threads(&params), most as usize);
 }
+
+#[test]
+fn searches_that_borrow_memory_are_in_the_report() {
+    let (_, database) = index();
+    let floats = floats(2);
+    let before = database.memory();
+    let call = database.call(handle::K_MAX, &SearchParams::default(), Stop::NEVER);
+    let call = handle::Call { plan: crate::search::Plan { rows: u64::MAX, k: 1 << 20, ..call.plan }, ..call };
+    let mut scratch = database.inner.scratches.take();
+    let share = database.run_alone(&floats[..DIM], &call, 1, &mut scratch).unwrap();
+    let lent = share.as_ref().map_or(0, |share| share.bytes());
+    let during = database.memory();
+    assert!(lent > 0 && during.other_bytes == lent, "{lent} {during:?}");
+    drop(share);
+    let after = database.memory();
+    assert_eq!(after.other_bytes, before.other_bytes);
+    assert!(after.peak_bytes >= before.peak_bytes + lent, "{before:?} {after:?}");
+}
+
+#[test]
+fn caches_leave_room_for_the_first_cursors() {
+    let (vfs, _) = index();
+    let floats = floats(2);
+    let open_with = |memory_limit_bytes| {
+        let all = Some(u64::MAX);
+        let options = OpenOptions {
+            memory_limit_bytes,
+            threads: 1,
+            no_mmap: true,
+            vector_cache_bytes: all,
+            answer_cache_bytes: all,
+            ..OpenOptions::default()
+        };
+        Database::open_vfs(&vfs, &options, Instant::now())
+    };
+    let least = open_with(1).map(|_| ()).unwrap_err().needed_bytes().unwrap();
+    for more in [0, 1 << 20, 64 << 20] {
+        let database = open_with(least + more).unwrap();
+        let mut cursors = Vec::new();
+        for query in floats.chunks(DIM).take(3) {
+            let mut cursor = database.cursor(query, &SearchParams::default()).unwrap();
+            assert_eq!(cursor.next(100, &mut [0; 100], None, None).unwrap(), 100);
+            cursors.push(cursor);
+            for kind in [CacheKind::Vectors, CacheKind::Answers] {
+                database.cache_resize(kind, u64::MAX).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pool_without_its_threads_is_told_of_once() {
+    let pool = Arc::new(crate::pool::Pool::new(4));
+    pool.refuse_threads();
+    let floats = floats(1);
+    let heard: Arc<Heard> = Arc::default();
+    let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    let source = ArrayRows::of_floats(&floats, DIM).unwrap();
+    let log = |level: LogLevel, line: &str| heard.line(level, line);
+    let job = Job { log: Some(&log), pool: Some(&pool), ..Job::default() };
+    create::build_vfs(&vfs, &source, None, &params(), &job).unwrap();
+    let lines = heard.take(LogLevel::Warn);
+    assert!(lines.len() == 1 && lines[0].contains("refuses to make 3 threads"), "{lines:?}");
+    let ear = Arc::clone(&heard);
+    let log: LogFn = Arc::new(move |level, line| ear.line(level, line));
+    let options = OpenOptions { log: Some(log), pool: Some(pool), no_mmap: true, ..OpenOptions::default() };
+    let database = Database::open_vfs(&vfs, &options, Instant::now()).unwrap();
+    let mut ids = [0; 10];
+    database.search(&floats[..DIM], 10, &SearchParams::default(), &mut ids, None).unwrap();
+    database.batch_search(&floats[..DIM], DIM, 10, &SearchParams::default(), &mut ids, None, None).unwrap();
+    let lines = heard.take(LogLevel::Warn);
+    assert!(lines.len() == 1 && lines[0].contains("refuses to make 3 threads"), "{lines:?}");
+}
+
+#[test]
+fn numbers_that_cannot_go_on_are_damage() {
+    let (vfs, _) = index();
+    let written = Manifest::load(&*vfs).unwrap();
+    for last in [
+        Manifest { generation: u64::MAX, ..written.clone() },
+        Manifest { next_number: u64::MAX, ..written.clone() },
+    ] {
+        last.commit(&*vfs).unwrap();
+        let error = build_into(&vfs, true).unwrap_err();
+        assert_eq!(error.status(), Status::Corrupt);
+        assert!(error.message().contains("the last"), "{error}");
+        assert_eq!(Manifest::load(&*vfs).unwrap(), last);
+        open(&vfs, OpenOptions::default());
+    }
+    vfs.remove(FileName::Manifest).unwrap();
+    vfs.create_new(FileName::Segment(u64::MAX)).unwrap();
+    vfs.create_new(FileName::Manifest).unwrap();
+    assert_eq!(build_into(&vfs, true).unwrap_err().status(), Status::Corrupt);
+}
