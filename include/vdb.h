@@ -817,7 +817,9 @@ typedef struct vdb_memory_t {
     uint64_t vector_cache_bytes;  /**< Vectors kept. */
     uint64_t answer_cache_bytes;  /**< Answers kept. */
     uint64_t scratch_bytes;       /**< Working memory of searches, kept to be used again. */
-    uint64_t other_bytes;         /**< Open cursors: rows fetched and not yet given, queries, filters. */
+    uint64_t other_bytes;         /**< Open cursors: rows fetched and not yet given, queries, filters; and,
+                                       while they run, searches whose k or batch is too large for the
+                                       working memory that is kept. */
     uint64_t mapped_bytes;        /**< Address space of mapped vectors, whose memory is the page cache's. */
 } vdb_memory_t;
 
