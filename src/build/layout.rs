@@ -17,7 +17,9 @@ const LEAF_ROWS: u32 = 48;
 /// Leaves of a cell, the node above the leaves; see `docs/experiments.md`.
 const CELL_LEAVES: u64 = 8;
 /// Rows that train one cell.
-const SAMPLE_A_CELL: u64 = 32;
+pub const SAMPLE_A_CELL: usize = 32;
+/// A cell may have so many times the rows aimed at.
+const CELL_ROWS_SLACK: u64 = 4;
 /// Rows that are assigned together.
 const BLOCK_ROWS_MAX: usize = 8_192;
 /// Bytes of floats that are assigned together.
@@ -50,6 +52,8 @@ pub struct BuildLayout {
     pub leaf_rows: usize,
     /// Cells aimed at.
     pub cells: usize,
+    /// Rows aimed at in a cell.
+    pub cell_rows: usize,
     /// Cells with more rows are divided again before their leaves are made.
     pub cell_rows_max: usize,
     /// Most children of an inner node above the cells; 0: chosen.
@@ -104,9 +108,10 @@ impl BuildLayout {
             flat,
             leaf_rows: leaf_rows as usize,
             cells: cells as usize,
-            cell_rows_max: (4 * cell_rows) as usize,
+            cell_rows: cell_rows as usize,
+            cell_rows_max: (CELL_ROWS_SLACK * cell_rows) as usize,
             fanout: params.fanout as usize,
-            sample_rows: rows.min((cells * SAMPLE_A_CELL).max(4_096)) as usize,
+            sample_rows: rows.min((cells * SAMPLE_A_CELL as u64).max(4_096)) as usize,
             block_rows,
             held_out: if rows < 64 { 0 } else { held_out(rows, dim).min(rows / 8) as usize },
         })

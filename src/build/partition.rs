@@ -4,7 +4,7 @@
 //! are kept, so that centroids are exact means. Cells that came out far too large are divided again. Out: for each cell
 //! its rows, ascending, and the levels of nodes above the cells.
 
-use crate::build::layout::BuildLayout;
+use crate::build::layout::{BuildLayout, SAMPLE_A_CELL};
 use crate::build::Work;
 use crate::cluster::{self, CellTree, KmeansParams, TreeParams};
 use crate::input::Rows;
@@ -87,13 +87,17 @@ fn train(work: &Work<'_>, layout: &BuildLayout, source: &dyn Rows) -> Result<Cel
     let numbers = cluster::sample_rows(layout.rows, layout.sample_rows, work.seed);
     let mut sample = crate::memory::try_vec(numbers.len() * layout.dim, 0f32)?;
     work.gather_block(source, &numbers, &mut sample)?;
-    // Rows of length 1 are told apart by direction; a mean of unlike rows would be near to all of them.
-    let spherical = work.metric == Metric::Cosine;
-    let kmeans = KmeansParams { seed: work.seed, spherical, ..KmeansParams::default() };
+    let kmeans = kmeans_params(work, work.seed);
     let params = TreeParams { cells: layout.cells, fanout: layout.fanout, kmeans };
     let tree = CellTree::train(&sample, layout.dim, &params, work.pool, &work.stop);
     work.progress("train", 1, 1)?;
     Ok(tree)
+}
+
+/// How all centres of a build are trained.
+fn kmeans_params(work: &Work<'_>, seed: u64) -> KmeansParams {
+    // Rows of length 1 are told apart by direction; a mean of unlike rows would be near to all of them.
+    KmeansParams { seed, spherical: work.metric == Metric::Cosine, ..KmeansParams::default() }
 }
 
 /// Sums of the rows of each cell, in double precision, added in the order of rows.
@@ -224,12 +228,13 @@ fn divide(
     held_out: &[u64],
     rows: &mut [u32],
 ) -> Result<Vec<(usize, Vec<f32>, u64)>> {
-    let wanted = rows.len().div_ceil(layout.cell_rows_max / 4);
-    let step = (rows.len() / (wanted * 48)).max(1);
-    let sampled: Vec<u64> = rows.iter().step_by(step).map(|row| u64::from(*row)).collect();
+    let wanted = rows.len().div_ceil(layout.cell_rows);
+    let seed = work.seed ^ u64::from(rows[0]);
+    let places = cluster::sample_rows(rows.len() as u64, wanted * SAMPLE_A_CELL, seed);
+    let sampled: Vec<u64> = places.into_iter().map(|place| u64::from(rows[place as usize])).collect();
     let mut sample = crate::memory::try_vec(sampled.len() * layout.dim, 0f32)?;
     work.gather_block(source, &sampled, &mut sample)?;
-    let params = KmeansParams { seed: work.seed ^ rows[0] as u64, ..KmeansParams::default() };
+    let params = kmeans_params(work, seed);
     let centroids = cluster::kmeans(&sample, layout.dim, wanted, &params, work.pool, &work.stop);
     drop(sample);
     let parts = centroids.count();
