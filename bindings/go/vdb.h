@@ -77,8 +77,9 @@
  *     stays mapped.
  *
  *   Memory
- *     What grows with the index is bounded by memory_limit_bytes, and refused with VDB_OUT_OF_MEMORY. A
- *     stack of 64 KB is enough.
+ *     What grows with the index is bounded by memory_limit_bytes, and refused with VDB_OUT_OF_MEMORY. So
+ *     are allocations of that kind that fail. Where malloc fails for a few hundred bytes, the process may
+ *     end: give the process room for them. A stack of 64 KB is enough.
  *
  *   Units
  *     Names ending in _bytes are bytes, in _ns nanoseconds; lengths without either count elements. Strings
@@ -265,8 +266,9 @@ typedef uint32_t vdb_log_level_t;
 typedef void (*vdb_log_fn)(void *user, vdb_log_level_t level, const char *message);
 
 /**
- * Receives progress, on the thread that called, at most ten times a second. phase is one word, done and
- * total count in its own unit. Returns 0 to go on; anything else cancels.
+ * Receives progress, on the thread that called: when a phase begins and ends, and in between at most ten
+ * times a second. phase is one word, done and total count in its own unit. Returns 0 to go on; anything else
+ * cancels.
  */
 typedef int32_t (*vdb_progress_fn)(void *user, const char *phase, uint64_t done, uint64_t total);
 
@@ -593,7 +595,7 @@ typedef struct vdb_build_options_t {
     uint64_t seed;               /**< Same source, options and seed: same bytes, on any number of threads. */
     vdb_metric_t metric;         /**< 0: VDB_METRIC_L2. */
     uint32_t flags;              /**< VDB_BUILD_... */
-    uint32_t leaf_rows;          /**< Aim for the rows of a leaf. 0: chosen from rows and dim. */
+    uint32_t leaf_rows;          /**< Aim for the rows of a leaf. 0: 48. */
     uint32_t fanout;             /**< Most children of a node above the leaves' parents. 0: chosen. */
     uint32_t code_bits;          /**< Bits of a code for each dimension: 1, 2 or 4. 0: chosen from dim. */
     uint32_t reserved;           /**< 0 */
@@ -835,7 +837,7 @@ vdb_status_t vdb_memory(const vdb_t *db, vdb_memory_t *memory, vdb_error_t **err
 
 /** What the build measured on rows that it held out: so many probes reach this recall@10. */
 typedef struct vdb_effort_t {
-    float recall;     /**< Recall@10, less three standard errors of the measurement. */
+    float recall;     /**< Recall@10, less four standard errors of the measurement. */
     uint32_t probes;  /**< Leaves visited. */
 } vdb_effort_t;
 

@@ -175,6 +175,19 @@ mod tests {
         CellTree::train(rows, dim, &params(cells, fanout), &Pool::new(threads), &Stop::NEVER)
     }
 
+    #[test]
+    fn training_may_be_stopped_at_any_look() {
+        let dim = 4;
+        let mut rows = skewed(6_000, dim, 5, 5);
+        rows.iter_mut().skip(3 * dim * 1_000).for_each(|x| *x *= 1e-3);
+        for looks in 0..80 {
+            let left = std::sync::atomic::AtomicI32::new(looks);
+            let none_left = || left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) <= 0;
+            let stop = Stop::NEVER.with_callback(&none_left);
+            CellTree::train(&rows, dim, &params(2 * FLAT_CENTRES_MAX, 32), &Pool::new(1), &stop);
+        }
+    }
+
     fn owners(tree: &CellTree, rows: &[f32], dim: usize) -> Vec<u32> {
         let mut owners = vec![0; rows.len() / dim];
         tree.assign(rows, &Pool::new(2), &mut owners, None);

@@ -43,9 +43,12 @@ pub(crate) fn train(
     let (mut ordered, mut way) = router(centres, params, pool, stop);
     for _ in 0..rounds {
         way.assign_few(sample, 1, pool, stop, &mut owners, None);
+        // Once stopped, some owners are of the round before, which may have had more centres.
+        if stop.check().is_err() {
+            break;
+        }
         let (order, ends) = group_by(&owners, ordered.count());
-        let settled = ordered.count() <= FLAT_CENTRES_MAX && !out_of_bounds(&ends);
-        if settled || stop.check().is_err() {
+        if ordered.count() <= FLAT_CENTRES_MAX && !out_of_bounds(&ends) {
             break;
         }
         let centres = resized(sample, ordered, &order, &ends, params, pool, stop);

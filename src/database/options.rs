@@ -57,7 +57,8 @@ pub struct OpenOptions {
 /// How to run a long job: build, verify, warm. [`Default`]: quietly, to the end.
 #[derive(Clone, Copy, Default)]
 pub struct Job<'a> {
-    /// Told `(phase, done, total)` at most ten times a second on the calling thread; `false` cancels.
+    /// Told `(phase, done, total)` on the calling thread when a phase begins and ends, and in between at most ten times
+    /// a second; `false` cancels.
     pub progress: Option<&'a ProgressFn<'a>>,
     /// Stop soon after this becomes nonzero.
     pub cancel: Option<&'a AtomicI32>,

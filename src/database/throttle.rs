@@ -1,4 +1,4 @@
-//! Progress as a caller wants to hear of it: at most ten times a second, and at each change of phase.
+//! Progress as a caller wants to hear of it: when a phase begins and ends, and in between at most ten times a second.
 //!
 //! In: what work has to tell, as often as it likes. Out: calls of the caller's function, and whether to go on.
 

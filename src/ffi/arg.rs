@@ -24,6 +24,9 @@ use crate::types::{Error, Result, Status};
 /// No struct of this interface will ever be larger; a size beyond is one that was never set.
 const STRUCT_BYTES_MAX: usize = 64 << 10;
 
+/// No address space has room for more, of 4 bytes each; found before anything is written to them.
+const VALUES_MAX: u64 = 1 << 45;
+
 /// A struct of the interface that begins with `struct_size`.
 ///
 /// # Safety
@@ -289,7 +292,7 @@ pub(super) unsafe fn path<'a>(name: &str, from: *const c_char) -> Result<&'a Pat
 
 /// `a * b` values in an array of the caller's.
 pub(super) fn product(name: &str, a: usize, b: usize) -> Result<usize> {
-    a.checked_mul(b).ok_or_else(|| {
+    a.checked_mul(b).filter(|values| *values as u64 <= VALUES_MAX).ok_or_else(|| {
         Error::invalid(format!(
             "{name} would have {a} x {b} values, more than an address space holds; check the lengths"
         ))

@@ -122,7 +122,7 @@ pub struct vdb_build_options_t {
     pub metric: vdb_metric_t,
     /// VDB_BUILD_...
     pub flags: u32,
-    /// Aim for the rows of a leaf. 0: chosen from rows and dim.
+    /// Aim for the rows of a leaf. 0: 48.
     pub leaf_rows: u32,
     /// Most children of a node above the leaves' parents. 0: chosen.
     pub fanout: u32,

@@ -284,7 +284,7 @@ pub const VDB_EFFORTS_MAX: usize = 64;
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct vdb_effort_t {
-    /// Recall@10, less three standard errors of the measurement.
+    /// Recall@10, less four standard errors of the measurement.
     pub recall: f32,
     /// Leaves visited.
     pub probes: u32,

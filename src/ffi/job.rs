@@ -48,8 +48,9 @@ pub const VDB_LOG_DEBUG: vdb_log_level_t = 4;
 pub type vdb_log_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, level: vdb_log_level_t, message: *const c_char)>;
 
-/// Receives progress, on the thread that called, at most ten times a second. phase is one word, done and
-/// total count in its own unit. Returns 0 to go on; anything else cancels.
+/// Receives progress, on the thread that called: when a phase begins and ends, and in between at most ten
+/// times a second. phase is one word, done and total count in its own unit. Returns 0 to go on; anything else
+/// cancels.
 pub type vdb_progress_fn =
     Option<unsafe extern "C" fn(user: *mut c_void, phase: *const c_char, done: u64, total: u64) -> i32>;
 

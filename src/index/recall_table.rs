@@ -8,7 +8,7 @@ use crate::types::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Effort {
-    /// Measured recall@10, less three standard errors of the measurement.
+    /// Measured recall@10, less four standard errors of the measurement.
     pub recall: f32,
     /// Leaves visited.
     pub probes: u32,

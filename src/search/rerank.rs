@@ -64,7 +64,8 @@ impl<'a> Exact<'a> {
     }
 
     fn cosine(&self, (dot, norm_sq): (f32, f32)) -> f32 {
-        1.0 - dot * self.inverse_length / norm_sq.sqrt()
+        // Of equal directions, rounding would make it negative.
+        (1.0 - dot * self.inverse_length / norm_sq.sqrt()).clamp(0.0, 2.0)
     }
 }
 

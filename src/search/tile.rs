@@ -6,6 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::index::filter;
+use crate::index::tree::Tree;
 use crate::kernels::Kernels;
 use crate::memory::{try_reserve, try_with_capacity};
 use crate::pool::Pool;
@@ -210,8 +211,9 @@ fn rerank_rows(
             continue;
         }
         for (nth, leaf) in leaves.iter().enumerate() {
-            let leaf = segment.index.tree.leaf(leaf.key);
-            take(nth, is_outer(nth, leaves.len()), leaf.first_row, leaf.row_count)?;
+            let tree = &segment.index.tree;
+            let leaf = tree.leaf(leaf.key);
+            take(nth, is_outer(nth, leaves.len(), tree), leaf.first_row, leaf.row_count)?;
         }
         stats.leaves_scanned += leaves.len() as u64;
     }
@@ -238,7 +240,7 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
             if let Some(next) = leaves.get(nth + 1) {
                 scan.prefetch(next.key);
             }
-            scan.leaf(leaf.key, is_outer(nth, leaves.len()), prepared, bases, candidates, stage);
+            scan.leaf(leaf.key, is_outer(nth, leaves.len(), tree), prepared, bases, candidates, stage);
         }
         return Ok(());
     }
@@ -247,8 +249,8 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
     for query in open {
         let leaves = &states[*query as usize].leaves;
         try_reserve(&mut visits, leaves.len())?;
-        let visit = |(nth, leaf): (usize, &Scored<u32>)| (leaf.key, *query, is_outer(nth, leaves.len()));
-        visits.extend(leaves.iter().enumerate().map(visit));
+        let outer = |nth| is_outer(nth, leaves.len(), tree);
+        visits.extend(leaves.iter().enumerate().map(|(nth, leaf)| (leaf.key, *query, outer(nth))));
     }
     visits.sort_unstable();
     for (nth, (leaf, query, outer)) in visits.iter().enumerate() {
@@ -263,9 +265,10 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
     Ok(())
 }
 
-/// True if the nth best of the leaves of a visit belongs to its outer half.
-fn is_outer(nth: usize, leaves: usize) -> bool {
-    2 * nth >= leaves.saturating_sub(1)
+/// True if the nth best of the leaves of a visit belongs to its outer half. A visit of all leaves has none: nothing is
+/// left to be expected beyond it.
+fn is_outer(nth: usize, leaves: usize, tree: &Tree) -> bool {
+    leaves < tree.leaf_count() as usize && 2 * nth >= leaves.saturating_sub(1)
 }
 
 /// A run of rows with one centre.
@@ -281,7 +284,7 @@ fn units(scan: &Scan<'_>, leaves: &[Scored<u32>], bases: &[f32]) -> Result<Vec<U
     let mut units = try_with_capacity(leaves.iter().map(parts).sum())?;
     for (nth, leaf) in leaves.iter().enumerate() {
         let node = scan.index.tree.leaf(leaf.key);
-        let outer = is_outer(nth, leaves.len());
+        let outer = is_outer(nth, leaves.len(), &scan.index.tree);
         let end = node.first_row + node.row_count;
         let mut first = node.first_row;
         while first < end {

@@ -116,7 +116,7 @@ impl Counter {
 /// What all searches of a handle did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TotalStats {
-    /// Searches, those of batches counted one by one.
+    /// Single searches; batches are counted apart.
     pub searches: u64,
     /// Answers that came from the answer cache.
     pub answer_cache_hits: u64,

@@ -90,7 +90,7 @@ pub struct BuildParams {
     pub metric: crate::types::Metric,
     /// Same input, parameters and seed: same bytes, on any number of threads.
     pub seed: u64,
-    /// Aim for the rows of a leaf; 0: chosen from rows and dim.
+    /// Aim for the rows of a leaf; 0: 48.
     pub leaf_rows: u32,
     /// Most children of an inner node above the leaves' parents; 0: chosen.
     pub fanout: u32,

@@ -109,7 +109,8 @@ pub trait VfsFile: Send + Sync {
         while !buffer.is_empty() {
             match self.read_at(buffer, offset) {
                 Ok(0) => {
-                    let message = format!("the file ends at byte {offset}, {} bytes early", buffer.len());
+                    let message =
+                        format!("the file ends before byte {}", offset.saturating_add(buffer.len() as u64));
                     return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
                 }
                 Ok(read) => {

@@ -104,6 +104,7 @@ static void searches(vdb_t *db) {
     FAILS(VDB_INVALID_ARGUMENT, vdb_batch_search(db, rows, 2, DIM, HUGE_SIZE, NULL, ids, distances, counts, &error));
     FAILS(VDB_INVALID_ARGUMENT, vdb_batch_search(db, rows, HUGE_SIZE, DIM, K, NULL, ids, distances, NULL, &error));
     FAILS(VDB_INVALID_ARGUMENT, vdb_batch_search(db, rows, SIZE_MAX, DIM, K, NULL, ids, distances, NULL, &error));
+    FAILS(VDB_INVALID_ARGUMENT, vdb_batch_search(db, rows, (size_t)1 << 58, DIM, 1, NULL, ids, NULL, NULL, &error));
     FAILS(VDB_INVALID_ARGUMENT, vdb_batch_search(db, rows, SIZE_MAX / 4, DIM, 4, NULL, ids, NULL, NULL, &error));
 
     for (int i = 0; i < 5; i++) {

@@ -205,6 +205,19 @@ fn a_distance_is_what_the_documentation_says() {
 }
 
 #[test]
+fn no_row_is_closer_than_its_equal() {
+    for metric in [Metric::L2, Metric::Cosine] {
+        let index = Index::new(Set::typical(metric, 500, 100), &BuildParams::default());
+        for query in index.set.rows.chunks_exact(100) {
+            let found = search(&index.db, query, 500, &exact());
+            assert!(found.distances[0] < 1e-6, "{}: {:?}", metric.name(), &found.distances[..3]);
+            assert!(found.distances.iter().all(|distance| *distance >= 0.0), "{}", metric.name());
+            assert!(metric != Metric::Cosine || found.distances.iter().all(|distance| *distance <= 2.0));
+        }
+    }
+}
+
+#[test]
 fn the_length_of_a_vector_is_nothing_to_the_cosine_as_long_as_it_has_one() {
     let scaled = |by: f32| {
         let set = Set::typical(Metric::Cosine, 600, 24);

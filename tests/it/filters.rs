@@ -240,6 +240,27 @@ fn recall_within_a_limit_is_that_of_a_search() {
     }
 }
 
+#[test]
+fn a_limit_reached_in_a_small_segment_widens_no_other() {
+    let dim = 16;
+    let codes = |segment_rows| {
+        // A tree, and with a limit of rows a flat remainder.
+        let index = Index::new(
+            Set::typical(Metric::L2, 13_000, dim),
+            &BuildParams { segment_rows, leaf_rows: 0, ..BuildParams::default() },
+        );
+        let queries = index.set.queries(40);
+        let scanned = queries.chunks_exact(dim).map(|query| {
+            let limit = search(&index.db, query, 20, &exact()).distances[19];
+            let limited = SearchParams { max_distance: Some(limit), ..plain() };
+            search_counted(&index.db, query, 200, &limited).1.codes_scanned
+        });
+        scanned.sum::<u64>() / 40
+    };
+    let (one, two) = (codes(0), codes(12_000));
+    assert!(two < one + 13_000 / 4, "{two} codes a search of two segments, {one} of one");
+}
+
 // ---- cursors ----
 
 /// All pages of a cursor, of sizes that go round.
