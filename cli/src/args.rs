@@ -113,7 +113,7 @@ pub struct BuildArgs {
     /// No tree: each search scans all codes; what small sets get by themselves
     #[arg(long)]
     pub flat: bool,
-    /// Rows of a leaf to aim for [default: from rows and dim]
+    /// Rows of a leaf to aim for [default: 48]
     #[arg(long, value_name = "N", value_parser = positive_u32())]
     pub leaf_rows: Option<u32>,
     /// Most children of a node [default: from rows and dim]
