@@ -239,7 +239,7 @@ pub struct BenchArgs {
 pub enum Difficulty {
     /// As sentence embeddings: local intrinsic dimension 15 to 25
     Typical,
-    /// As real passages of text: about 30
+    /// As real passages of text: 20 to 30, the lower the more rows
     Hard,
 }
 

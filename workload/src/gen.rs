@@ -8,7 +8,8 @@
 //! ```
 //!
 //! - *tree* is a mixture of a few paths down a tree of topics ([`crate::tree`]) with Zipf-like sizes: rows are
-//!   about more than one thing, so that clusters overlap and neighbours of a row lie in several of them.
+//!   about more than one thing, so that clusters overlap and neighbours of a row lie in several of them. Hard rows
+//!   share such mixtures, so that the set gets denser the more rows it has.
 //! - g is normal; S a power-law spectrum of 32 dimensions; M an orthonormal map of the node's own (rotation of
 //!   coordinates, Hadamard, signs, Hadamard): rows about one thing spread in few dimensions, other ones for each. There
 //!   is one such part of the topic and one of a node below it.

@@ -1,5 +1,8 @@
 //! The tree of topics that rows are mixtures of: paths drawn down it, and the offsets of the nodes on them.
 //!
+//! A theme is a mixture that many rows have in common, as passages repeat not only subjects but what is said of them:
+//! without themes two rows share a path at most, and a mixture finds no neighbours among any number of rows.
+//!
 //! A node is its key, and its offset a vector of signs of that key, so that nothing of the tree is stored but the
 //! weights of children. Calls [`crate::rng`]; knows neither rows nor files.
 
@@ -9,6 +12,8 @@ use crate::rng::{exp, ln, mix, Stream};
 /// Levels below the root.
 pub(crate) const LEVELS: usize = 8;
 const MOST_PATHS: usize = 8;
+/// Keeps the keys of themes apart from those of nodes.
+const THEMES: u64 = 0x7E3E;
 
 /// Weights of children, and how much each level counts.
 #[derive(Clone, Debug)]
@@ -21,6 +26,7 @@ pub(crate) struct Tree {
     scales: [f64; LEVELS],
     paths: (usize, usize),
     path_weight: (f64, f64),
+    themes: Option<(f64, f64)>,
 }
 
 /// Where a row stands: paths, heaviest first as a rule, and the weights of their mixture (squares sum to 1).
@@ -44,11 +50,25 @@ impl Tree {
             scales,
             paths: law.paths,
             path_weight: law.path_weight,
+            themes: law.themes,
         }
     }
 
-    /// A place of the law.
+    /// A place of the law. Where there are themes it is that of one of them, each path down to a level of the row's
+    /// choice and the row's own below.
     pub fn place(&self, stream: &mut Stream) -> Place {
+        let Some((common, all)) = self.themes else { return self.mixture(stream) };
+        let theme = (common * exp(stream.unit() * ln(all / common))) as u64;
+        let mut place = self.mixture(&mut Stream::new(mix(mix(self.root, THEMES), theme)));
+        for path in &mut place.nodes[..place.count] {
+            let kept = 1 + stream.below(LEVELS as u64) as usize;
+            self.descend(path, kept, stream);
+        }
+        place
+    }
+
+    /// A place that a stream alone decides.
+    fn mixture(&self, stream: &mut Stream) -> Place {
         let (least, most) = self.paths;
         let span = ln((most + 1) as f64 / least as f64);
         let drawn = (least as f64 * exp(stream.unit() * span)) as usize;
@@ -59,18 +79,23 @@ impl Tree {
         for path in 0..count {
             place.weights[path] = weight;
             weight *= low + stream.unit() * (high - low);
-            let mut node = self.root;
-            for (level, slot) in place.nodes[path].iter_mut().enumerate() {
-                let children = if level == 0 { &self.topics } else { &self.children };
-                let u = stream.unit();
-                let child = children.partition_point(|&w| w <= u).min(children.len() - 1);
-                node = mix(node, child as u64);
-                *slot = node;
-            }
+            self.descend(&mut place.nodes[path], 0, stream);
         }
         let length = place.weights.iter().map(|w| w * w).sum::<f64>().sqrt();
         place.weights.iter_mut().for_each(|w| *w /= length);
         place
+    }
+
+    /// Draws the nodes of a path from a level on, below those above it.
+    fn descend(&self, path: &mut [u64; LEVELS], from: usize, stream: &mut Stream) {
+        let mut node = if from == 0 { self.root } else { path[from - 1] };
+        for (level, slot) in path.iter_mut().enumerate().skip(from) {
+            let children = if level == 0 { &self.topics } else { &self.children };
+            let u = stream.unit();
+            let child = children.partition_point(|&w| w <= u).min(children.len() - 1);
+            node = mix(node, child as u64);
+            *slot = node;
+        }
     }
 
     /// Adds the offsets of all nodes of a place.
@@ -141,6 +166,30 @@ mod tests {
             tree.add(&place, &mut again);
             assert_eq!(once, again);
         }
+    }
+
+    #[test]
+    fn rows_share_all_paths_of_a_theme_and_only_with_it() {
+        let law = Law::of(Difficulty::Hard, 8);
+        let tree = Tree::new(&Law { themes: Some((3.0, 3.5)), ..law.clone() }, 7);
+        let mut stream = Stream::new(1);
+        let first = tree.place(&mut stream);
+        let mut parted = [0; LEVELS + 1];
+        for _ in 0..1000 {
+            let place = tree.place(&mut stream);
+            assert_eq!((place.count, place.weights), (first.count, first.weights));
+            for (path, other) in place.nodes.iter().zip(&first.nodes).take(place.count) {
+                parted[path.iter().zip(other).take_while(|(a, b)| a == b).count()] += 1;
+            }
+        }
+        // The topic is always the theme's; levels below it are left at any depth.
+        assert!(parted[0] == 0 && parted[1..].iter().all(|&rows| rows > 50), "{parted:?}");
+        let tree = Tree::new(&Law { themes: None, ..law }, 7);
+        let alike = (0..1000).filter(|_| {
+            let place = tree.place(&mut stream);
+            (0..place.count.min(first.count)).all(|path| place.nodes[path][0] == first.nodes[path][0])
+        });
+        assert!(alike.count() < 50);
     }
 
     #[test]
