@@ -71,15 +71,15 @@
  *     pointer is handed back as it was given.
  *
  *   The process
- *     The library prints nothing, ends nothing, installs no signal handler, and leaves locale, environment,
- *     rounding mode, umask and working directory alone. Bad input is never a reason to abort. Its files are
- *     close-on-exec, its threads block signals. After the handles are freed it may be unloaded; its code
- *     stays mapped.
+ *     The library prints nothing, ends nothing (but see Memory), installs no signal handler, and leaves
+ *     locale, environment, rounding mode, umask and working directory alone. Bad input is never a reason to
+ *     abort. Its files are close-on-exec, its threads block signals. After the handles are freed it may be
+ *     unloaded; its code stays mapped.
  *
  *   Memory
  *     What grows with the index is bounded by memory_limit_bytes, and refused with VDB_OUT_OF_MEMORY. So
  *     are allocations of that kind that fail. Where malloc fails for a few hundred bytes, the process may
- *     end: give the process room for them. A stack of 64 KB is enough.
+ *     end with a line on stderr: give it room for them. A stack of 64 KB is enough.
  *
  *   Units
  *     Names ending in _bytes are bytes, in _ns nanoseconds; lengths without either count elements. Strings

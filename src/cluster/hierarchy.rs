@@ -166,6 +166,7 @@ mod tests {
     use super::super::testing::{clustered, objective, skewed, THREADS};
     use super::super::train::{row_of, sizes, FLAT_CENTRES_MAX};
     use super::*;
+    use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
     fn params(cells: usize, fanout: usize) -> TreeParams {
         TreeParams { cells, fanout, kmeans: KmeansParams { seed: 3, iterations_max: 4, spherical: false } }
@@ -181,8 +182,8 @@ mod tests {
         let mut rows = skewed(6_000, dim, 5, 5);
         rows.iter_mut().skip(3 * dim * 1_000).for_each(|x| *x *= 1e-3);
         for looks in 0..80 {
-            let left = std::sync::atomic::AtomicI32::new(looks);
-            let none_left = || left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) <= 0;
+            let left = AtomicI32::new(looks);
+            let none_left = || left.fetch_sub(1, Relaxed) <= 0;
             let stop = Stop::NEVER.with_callback(&none_left);
             CellTree::train(&rows, dim, &params(2 * FLAT_CENTRES_MAX, 32), &Pool::new(1), &stop);
         }

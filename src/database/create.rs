@@ -502,6 +502,9 @@ impl Rows for RowRange<'_> {
     }
 
     fn announce(&self, rows: &[u64]) {
+        if self.first == 0 {
+            return self.source.announce(rows);
+        }
         let rows: Vec<u64> = rows.iter().map(|row| self.first + row).collect();
         self.source.announce(&rows);
     }

@@ -186,13 +186,13 @@ impl Rows for PackedRows {
     }
 
     fn announce(&self, mut rows: &[u64]) {
+        let byte_of = |row: u64| self.start.saturating_add(row.saturating_mul(self.stride as u64));
         while let [first, ..] = *rows {
             let (now, later) = rows.split_at(self.run(rows).max(self.span(rows)));
-            let last = now.last().copied().unwrap_or(first).min(self.rows);
-            let (offset, bytes) =
-                (first.saturating_mul(self.stride as u64), (last.saturating_sub(first) + 1));
-            let bytes = bytes.saturating_mul(self.stride as u64);
-            self.file.advise(Advice::WillNeed, self.start.saturating_add(offset), bytes);
+            let end = now.last().map_or(first, |last| last.saturating_add(1)).min(self.rows);
+            if first < end {
+                self.file.advise(Advice::WillNeed, byte_of(first), byte_of(end) - byte_of(first));
+            }
             rows = later;
         }
     }

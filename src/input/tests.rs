@@ -176,6 +176,7 @@ fn announced_rows_are_those_that_a_file_is_advised_of() {
         assert!(advised.iter().all(|(advice, _, _)| *advice == Advice::WillNeed), "{name}");
         // Only a hint: what is beyond the end is refused when it is asked for.
         source.announce(&[rows, u64::MAX]);
+        assert_eq!(faulty.advices().len(), advised.len(), "{name}");
     }
 }
 

@@ -247,7 +247,7 @@ fn a_limit_reached_in_a_small_segment_widens_no_other() {
         // A tree, and with a limit of rows a flat remainder.
         let index = Index::new(
             Set::typical(Metric::L2, 13_000, dim),
-            &BuildParams { segment_rows, leaf_rows: 0, ..BuildParams::default() },
+            &BuildParams { segment_rows, ..BuildParams::default() },
         );
         let queries = index.set.queries(40);
         let scanned = queries.chunks_exact(dim).map(|query| {
