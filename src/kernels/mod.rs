@@ -18,7 +18,7 @@
 //! |---|---|---|
 //! | `scalar` | nothing | where nothing below is found |
 //! | `avx2` | AVX2, FMA, F16C, POPCNT | x86-64 since 2013 (Haswell) and 2017 (Zen) |
-//! | `avx512` | also AVX-512 F, BW, VL, DQ, VNNI, VPOPCNTDQ; Cargo feature `avx512` | Ice Lake (2019), Zen 4 (2022) |
+//! | `avx512` | also AVX-512 F, BW, VL, DQ, VNNI, VPOPCNTDQ | Ice Lake (2019), Zen 4 (2022) |
 //! | `neon` | nothing | every AArch64 |
 //! | `neon-dotprod` | the extension dotprod | most AArch64 since 2018; all Apple M |
 //!
@@ -145,9 +145,7 @@ fn has_avx2() -> bool {
 
 #[cfg(target_arch = "x86_64")]
 fn has_avx512() -> bool {
-    // Compiled and read, but not yet run on a CPU that has it: until then only where it is asked for.
-    cfg!(feature = "avx512")
-        && has_avx2()
+    has_avx2()
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vl")
