@@ -33,6 +33,7 @@ pub mod convert;
 pub mod distance;
 pub mod dot_i8;
 pub mod estimate;
+mod gather;
 pub mod gemm;
 pub mod hadamard;
 pub mod hamming;

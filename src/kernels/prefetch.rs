@@ -5,7 +5,7 @@
 use super::Kernels;
 
 /// The line of every CPU that has a table; a wrong guess costs a superfluous hint.
-const LINE_BYTES: usize = 64;
+pub(super) const LINE_BYTES: usize = 64;
 
 impl Kernels {
     /// Asks for every cache line that `bytes` touches. Costs about one instruction a line; a line that is not in
@@ -50,7 +50,7 @@ fn ask(bytes: &[u8]) {
 
 /// Asks for the line that holds `address`, which need not be a valid one.
 #[inline(always)]
-fn prefetch_line(address: *const u8) {
+pub(super) fn prefetch_line(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of x86-64, and a prefetch of any address, valid or not, has no effect but on caches.
     unsafe {

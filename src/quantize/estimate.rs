@@ -25,6 +25,25 @@ pub fn count(kernels: &Kernels, shape: CodeShape, query: &PreparedQuery, codes: 
     }
 }
 
+/// The same for the codes of listed rows at any places, row `r`'s code beginning at byte `r * stride` of `codes`.
+#[inline]
+pub fn count_rows(
+    kernels: &Kernels,
+    shape: CodeShape,
+    query: &PreparedQuery,
+    codes: &[u8],
+    stride: usize,
+    rows: &[u32],
+    out: &mut [i32],
+) {
+    if shape.bits == 1 {
+        let out = bytemuck::cast_slice_mut(out);
+        kernels.estimate_rows(codes, stride, shape.planes(), &query.planes, rows, out);
+    } else {
+        kernels.dot_levels_rows(codes, stride, shape.bits, &query.bytes, rows, out);
+    }
+}
+
 /// The estimated distance of one code from what the kernel counted.
 #[inline]
 pub fn estimate(query: &PreparedQuery, base: f32, factors: Factors, counted: i32) -> f32 {
@@ -128,6 +147,11 @@ mod tests {
             };
             let mut counted = vec![0i32; 200];
             count(kernels, shape, &prepared, &codes, &mut counted);
+            let listed: Vec<u32> = (0..200).rev().collect();
+            let mut backward = vec![0i32; 200];
+            count_rows(kernels, shape, &prepared, &codes, shape.row_bytes(), &listed, &mut backward);
+            backward.reverse();
+            assert_eq!(backward, counted);
             let (mut est, mut dev) = (vec![0.0; 200], vec![0.0; 200]);
             estimates(&prepared, base, widths, &factors, &counted, &mut est, &mut dev);
             for ((row, e), d) in rows.iter().zip(&est).zip(&dev) {

@@ -19,6 +19,7 @@
 use std::arch::x86_64::*;
 
 use super::Shape;
+use crate::kernels::gather::Gather;
 use crate::kernels::hamming::avx2::nibble_counts;
 use crate::kernels::prefetch::{ask_ahead, ask_first};
 use crate::kernels::vector::avx2::*;
@@ -153,6 +154,28 @@ pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out
         }
         // SAFETY: the codes of `out.len()` rows are left, and no row's place is above that.
         unsafe { by_columns(|r| rows[r], shape, tables, out) };
+    }
+}
+
+/// The same for listed rows.
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn estimate_rows(rows: Gather, shape: Shape, query: &[u8], out: &mut [u32]) {
+    let (planes, tables) = query.split_at(shape.query_bytes());
+    assert!(rows.len() == out.len() && rows.row_bytes() == shape.row_bytes());
+    rows.ask_first();
+    for (i, out) in out.chunks_mut(TILE).enumerate() {
+        let mut places = [std::ptr::null(); TILE];
+        for (r, place) in places.iter_mut().enumerate() {
+            *place = rows.next(i * TILE + r.min(out.len() - 1)).as_ptr();
+        }
+        // SAFETY: each place is that of a row of `row_bytes`.
+        unsafe {
+            if tables.is_empty() || out.len() < TILE_ROWS_MIN {
+                by_popcount(|r| places[r], shape, planes, out);
+            } else {
+                by_columns(|r| places[r], shape, tables, out);
+            }
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The weighted Hamming distance by `VPOPCNTQ`: each plane of the query is met by XOR and counted in 64-bit lanes,
 //! then the planes' counts are weighted by doubling, highest plane first, and eight rows are summed across at once.
-//! Queries of up to 1024 dimensions stay in registers for a whole block.
+//! Queries of four planes and up to 2048 dimensions stay in registers for a whole block.
 
 use std::arch::x86_64::*;
 
 use super::Shape;
+use crate::kernels::gather::Gather;
 use crate::kernels::prefetch::{ask_ahead, ask_first};
 
 /// Rows that are summed across together: one for each lane.
@@ -12,6 +13,9 @@ const TILE: usize = 8;
 
 /// Bytes of a register.
 const CHUNK: usize = 64;
+
+/// Registers that hold a query at most: half of all.
+const QUERY_REGISTERS: usize = 16;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
 pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out: &mut [u32]) {
@@ -25,6 +29,15 @@ pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out
         // SAFETY: the codes of `out.len()` rows are left.
         unsafe { rows(|r| codes.as_ptr().add(r * row_bytes), shape, query, out) };
     }
+}
+
+/// The same for listed rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
+pub(in crate::kernels) fn estimate_rows(list: Gather, shape: Shape, query: &[u8], out: &mut [u32]) {
+    assert!(list.len() == out.len() && list.row_bytes() == shape.row_bytes());
+    list.ask_first();
+    // SAFETY: each is the code of a row.
+    unsafe { rows(|r| list.next(r).as_ptr(), shape, query, out) };
 }
 
 /// Writes the sums of rows.
@@ -63,47 +76,106 @@ unsafe fn rows_of<const J: usize>(
 ) {
     let plane_bytes = shape.plane_bytes;
     assert!(query.len() == J * plane_bytes);
-    if shape.code_planes == 1 && plane_bytes <= 2 * CHUNK {
-        let mut planes = [[_mm512_setzero_si512(); 2]; J];
-        for j in 0..J {
-            for c in 0..2 {
-                // SAFETY: plane `j` lies in the query, by the assertion.
-                planes[j][c] = unsafe { load_chunk(query.as_ptr().add(j * plane_bytes), plane_bytes, c) };
+    // SAFETY: as promised by the caller.
+    unsafe {
+        match plane_bytes.div_ceil(CHUNK) {
+            1 if shape.code_planes == 1 => rows_in_registers::<J, 1>(rows, plane_bytes, query, out),
+            2 if shape.code_planes == 1 => rows_in_registers::<J, 2>(rows, plane_bytes, query, out),
+            3 if shape.code_planes == 1 && 3 * J <= QUERY_REGISTERS => {
+                rows_in_registers::<J, 3>(rows, plane_bytes, query, out)
+            }
+            4 if shape.code_planes == 1 && 4 * J <= QUERY_REGISTERS => {
+                rows_in_registers::<J, 4>(rows, plane_bytes, query, out)
+            }
+            _ => rows_of_any_length::<J>(rows, shape, query, out),
+        }
+    }
+}
+
+/// The same for codes of one plane of `C` registers, the query in `J * C` registers.
+///
+/// # Safety
+/// As [`rows`]; `query` is `J * plane_bytes` long.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
+unsafe fn rows_in_registers<const J: usize, const C: usize>(
+    rows: impl Fn(usize) -> *const u8,
+    plane_bytes: usize,
+    query: &[u8],
+    out: &mut [u32],
+) {
+    let mut planes = [[_mm512_setzero_si512(); C]; J];
+    for j in 0..J {
+        for c in 0..C {
+            // SAFETY: plane `j` lies in the query, as promised.
+            planes[j][c] = unsafe { load_chunk(query.as_ptr().add(j * plane_bytes), plane_bytes, c) };
+        }
+    }
+    let last = mask_of_chunk(plane_bytes, C - 1);
+    let row = |r: usize| {
+        let place = rows(r);
+        let mut counts = [_mm512_setzero_si512(); J];
+        for c in 0..C {
+            // SAFETY: as promised by the caller; all chunks but the last are whole.
+            let code = unsafe {
+                let place = place.add(c * CHUNK).cast();
+                if c + 1 < C {
+                    _mm512_loadu_epi64(place)
+                } else {
+                    _mm512_maskz_loadu_epi64(last, place)
+                }
+            };
+            for j in 0..J {
+                let count = differing(code, planes[j][c]);
+                counts[j] = if c == 0 { count } else { _mm512_add_epi64(counts[j], count) };
             }
         }
-        let row = |r: usize| {
-            // SAFETY: as promised by the caller.
-            let code = unsafe { [load_chunk(rows(r), plane_bytes, 0), load_chunk(rows(r), plane_bytes, 1)] };
+        weighted(counts)
+    };
+    sum_rows(row, out);
+}
+
+/// The same for codes of any shape.
+///
+/// # Safety
+/// As [`rows`]; `query` is `J * shape.plane_bytes` long.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
+unsafe fn rows_of_any_length<const J: usize>(
+    rows: impl Fn(usize) -> *const u8,
+    shape: Shape,
+    query: &[u8],
+    out: &mut [u32],
+) {
+    let plane_bytes = shape.plane_bytes;
+    let row = |r: usize| {
+        let place = rows(r);
+        let mut sum = _mm512_setzero_si512();
+        for b in 0..shape.code_planes {
             let mut counts = [_mm512_setzero_si512(); J];
-            for j in 0..J {
-                counts[j] =
-                    _mm512_add_epi64(differing(code[0], planes[j][0]), differing(code[1], planes[j][1]));
-            }
-            weighted(counts)
-        };
-        sum_rows(row, out);
-    } else {
-        let row = |r: usize| {
-            let mut sum = _mm512_setzero_si512();
-            for b in 0..shape.code_planes {
-                let mut counts = [_mm512_setzero_si512(); J];
-                for c in 0..plane_bytes.div_ceil(CHUNK) {
-                    // SAFETY: as promised by the caller; plane `b` lies in the row, plane `j` in the query.
-                    unsafe {
-                        let code = load_chunk(rows(r).add(b * plane_bytes), plane_bytes, c);
-                        for j in 0..J {
-                            let plane = load_chunk(query.as_ptr().add(j * plane_bytes), plane_bytes, c);
-                            counts[j] = _mm512_add_epi64(counts[j], differing(code, plane));
-                        }
+            for c in 0..plane_bytes.div_ceil(CHUNK) {
+                // SAFETY: as promised by the caller; plane `b` lies in the row, plane `j` in the query.
+                unsafe {
+                    let code = load_chunk(place.add(b * plane_bytes), plane_bytes, c);
+                    for j in 0..J {
+                        let plane = load_chunk(query.as_ptr().add(j * plane_bytes), plane_bytes, c);
+                        counts[j] = _mm512_add_epi64(counts[j], differing(code, plane));
                     }
                 }
-                let shift = _mm_cvtsi64_si128(b as i64);
-                sum = _mm512_add_epi64(sum, _mm512_sll_epi64(weighted(counts), shift));
             }
-            sum
-        };
-        sum_rows(row, out);
-    }
+            let shift = _mm_cvtsi64_si128(b as i64);
+            sum = _mm512_add_epi64(sum, _mm512_sll_epi64(weighted(counts), shift));
+        }
+        sum
+    };
+    sum_rows(row, out);
+}
+
+/// The words of chunk `c` that a plane has.
+#[inline(always)]
+fn mask_of_chunk(plane_bytes: usize, c: usize) -> u8 {
+    let words = plane_bytes.saturating_sub(c * CHUNK).min(CHUNK) / 8;
+    ((1u32 << words) - 1) as u8
 }
 
 /// Chunk `c` of a plane that begins at `plane`, zeros behind its end.
@@ -113,8 +185,7 @@ unsafe fn rows_of<const J: usize>(
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn load_chunk(plane: *const u8, plane_bytes: usize, c: usize) -> __m512i {
-    let words = plane_bytes.saturating_sub(c * CHUNK).min(CHUNK) / 8;
-    let mask = ((1u32 << words) - 1) as u8;
+    let mask = mask_of_chunk(plane_bytes, c);
     // SAFETY: the words under the mask are inside the plane; others are not accessed.
     unsafe { _mm512_maskz_loadu_epi64(mask, plane.wrapping_add(c * CHUNK).cast()) }
 }

@@ -20,6 +20,7 @@
 //! A row is two cache lines: from DRAM, in order, it cannot take less than about 6 ns at 20 GB/s, so the prepared form
 //! is where arithmetic stops to matter. What was tried on the way is in `docs/experiments.md`.
 
+use super::gather::Gather;
 use super::Kernels;
 
 #[cfg(target_arch = "x86_64")]
@@ -58,31 +59,36 @@ impl Shape {
 /// Codes, shape, query and sums.
 type Estimate = unsafe fn(&[u8], Shape, &[u8], &mut [u32]);
 
+/// Listed codes, shape, query and sums.
+type EstimateRows = unsafe fn(Gather, Shape, &[u8], &mut [u32]);
+
 /// One instruction set's functions.
 pub(super) struct Table {
     estimate: Estimate,
+    estimate_rows: EstimateRows,
     prepared_bytes: fn(Shape) -> usize,
     prepare: unsafe fn(Shape, &mut [u8]),
 }
 
-pub(super) const SCALAR: Table =
-    Table { estimate: scalar::estimate, prepared_bytes: |shape| shape.query_bytes(), prepare: |_, _| () };
-#[cfg(target_arch = "x86_64")]
-pub(super) const AVX2: Table =
-    Table { estimate: avx2::estimate, prepared_bytes: avx2::prepared_bytes, prepare: avx2::prepare };
-#[cfg(target_arch = "x86_64")]
-pub(super) const AVX512: Table =
-    Table { estimate: avx512::estimate, prepared_bytes: |shape| shape.query_bytes(), prepare: |_, _| () };
+/// A table whose kernels want the planes as they are.
+const fn of_planes(estimate: Estimate, estimate_rows: EstimateRows) -> Table {
+    Table { estimate, estimate_rows, prepared_bytes: |shape| shape.query_bytes(), prepare: |_, _| () }
+}
 
-#[cfg(target_arch = "aarch64")]
-pub(super) const NEON: Table =
-    Table { estimate: neon::estimate, prepared_bytes: |shape| shape.query_bytes(), prepare: |_, _| () };
-#[cfg(target_arch = "aarch64")]
-pub(super) const NEON_DOTPROD: Table = Table {
-    estimate: neon::estimate_by_udot,
-    prepared_bytes: |shape| shape.query_bytes(),
-    prepare: |_, _| (),
+pub(super) const SCALAR: Table = of_planes(scalar::estimate, scalar::estimate_rows);
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX2: Table = Table {
+    estimate: avx2::estimate,
+    estimate_rows: avx2::estimate_rows,
+    prepared_bytes: avx2::prepared_bytes,
+    prepare: avx2::prepare,
 };
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX512: Table = of_planes(avx512::estimate, avx512::estimate_rows);
+#[cfg(target_arch = "aarch64")]
+pub(super) const NEON: Table = of_planes(neon::estimate, neon::estimate_rows);
+#[cfg(target_arch = "aarch64")]
+pub(super) const NEON_DOTPROD: Table = of_planes(neon::estimate_by_udot, neon::estimate_rows_by_udot);
 
 impl Kernels {
     /// Appends to a query's planes what this table's kernel is faster with (tables on AVX2, elsewhere nothing).
@@ -111,6 +117,30 @@ impl Kernels {
         assert_eq!(codes.len(), out.len() * shape.row_bytes());
         // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
         unsafe { (self.estimate.estimate)(codes, shape, query, out) }
+    }
+
+    /// The same for listed rows at any places: writes to `out[i]` the distance of row `rows[i]`, whose code begins at
+    /// byte `rows[i] * stride` of `codes`. Asks for the rows ahead while it counts, so that rows from memory cost a
+    /// fraction of a cache miss each; worth a call from one row up.
+    ///
+    /// # Panics
+    /// When a number of `shape` is out of its range, `query` has neither length, a row's code does not lie inside
+    /// `codes` or `out` is not as long as `rows`.
+    #[inline]
+    pub fn estimate_rows(
+        &self,
+        codes: &[u8],
+        stride: usize,
+        shape: Shape,
+        query: &[u8],
+        rows: &[u32],
+        out: &mut [u32],
+    ) {
+        self.check(shape, query);
+        assert_eq!(rows.len(), out.len());
+        let gather = Gather::new(codes, stride, shape.row_bytes(), rows);
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.estimate.estimate_rows)(gather, shape, query, out) }
     }
 
     #[inline]
@@ -200,6 +230,33 @@ mod tests {
                         kernels.estimate(codes, shape, &query, &mut out);
                         assert_eq!(out, expected, "{} {rows} rows", kernels.name);
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn listed_rows_count_as_rows_in_order() {
+        let mut rng = Rng::new(5);
+        for (i, shape) in shapes().into_iter().enumerate() {
+            let stride = shape.row_bytes() + [0, 0, 16, 33][i % 4];
+            let count = 1 + i % 50;
+            // The last row ends where the block ends, whatever the stride.
+            let codes = Guarded::new(&rng.bytes((count - 1) * stride + shape.row_bytes()));
+            let query = rng.bytes(shape.query_bytes());
+            let listed = [0, 1, 2, 7, 8, 9, 17, 33, 70][i % 9];
+            let rows: Vec<u32> = (0..listed).map(|_| rng.below(count as u64) as u32).collect();
+            let expected: Vec<u32> = rows
+                .iter()
+                .map(|&row| {
+                    naive(&codes.slice()[row as usize * stride..][..shape.row_bytes()], shape, &query)
+                })
+                .collect();
+            for kernels in Kernels::available() {
+                for query in both_forms(kernels, shape, &query) {
+                    let mut out = Guarded::new(&vec![u32::MAX; listed]);
+                    kernels.estimate_rows(codes.slice(), stride, shape, &query, &rows, out.slice_mut());
+                    assert_eq!(out.slice(), expected, "{} {shape:?} {listed} rows", kernels.name);
                 }
             }
         }

@@ -7,6 +7,7 @@
 use std::arch::aarch64::*;
 
 use super::Shape;
+use crate::kernels::gather::Gather;
 use crate::kernels::prefetch::{ask_ahead, ask_first};
 use crate::kernels::vector::neon::udot;
 
@@ -21,7 +22,7 @@ const CHUNKS_A_SUM: usize = 31;
 
 /// The kernel for blocks of rows, made with a function for one plane of one row.
 macro_rules! kernel {
-    ($estimate:ident, $rows:ident, $features:literal, $plane:ident) => {
+    ($estimate:ident, $estimate_rows:ident, $rows:ident, $features:literal, $plane:ident) => {
         #[target_feature(enable = $features)]
         pub(in crate::kernels) fn $estimate(codes: &[u8], shape: Shape, query: &[u8], out: &mut [u32]) {
             let row_bytes = shape.row_bytes();
@@ -36,6 +37,14 @@ macro_rules! kernel {
             }
         }
 
+        #[target_feature(enable = $features)]
+        pub(in crate::kernels) fn $estimate_rows(list: Gather, shape: Shape, query: &[u8], out: &mut [u32]) {
+            assert!(list.len() == out.len() && list.row_bytes() == shape.row_bytes());
+            list.ask_first();
+            // SAFETY: each is the code of a row.
+            unsafe { $rows(|r| list.next(r).as_ptr(), shape, query, out) };
+        }
+
         /// Writes the sums of rows.
         ///
         /// # Safety
@@ -46,11 +55,12 @@ macro_rules! kernel {
             let plane_bytes = shape.plane_bytes;
             assert!(query.len() == shape.query_bytes());
             for (r, out) in out.iter_mut().enumerate() {
+                let row = rows(r);
                 let mut sum = vdupq_n_u32(0);
                 for b in 0..shape.code_planes {
                     // SAFETY: as promised by the caller; plane `b` lies in the row.
                     let plane = unsafe {
-                        let code = rows(r).add(b * plane_bytes);
+                        let code = row.add(b * plane_bytes);
                         match shape.query_planes {
                             1 => $plane::<1>(code, query, plane_bytes),
                             2 => $plane::<2>(code, query, plane_bytes),
@@ -70,8 +80,8 @@ macro_rules! kernel {
     };
 }
 
-kernel!(estimate, rows, "neon", plane);
-kernel!(estimate_by_udot, rows_by_udot, "neon,dotprod", plane_by_udot);
+kernel!(estimate, estimate_rows, rows, "neon", plane);
+kernel!(estimate_by_udot, estimate_rows_by_udot, rows_by_udot, "neon,dotprod", plane_by_udot);
 
 /// The sums of one plane of a row against the `J` planes of the query, to be added across.
 ///

@@ -1,6 +1,7 @@
 //! The weighted Hamming distance as the formula says it: the oracle.
 
 use super::Shape;
+use crate::kernels::gather::Gather;
 use crate::kernels::hamming::scalar::hamming;
 
 pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out: &mut [u32]) {
@@ -12,4 +13,8 @@ pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out
             }
         }
     }
+}
+
+pub(in crate::kernels) fn estimate_rows(rows: Gather, shape: Shape, query: &[u8], out: &mut [u32]) {
+    rows.each(out, |code, out| estimate(code, shape, query, out));
 }

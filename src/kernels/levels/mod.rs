@@ -22,26 +22,43 @@ mod avx512;
 mod neon;
 mod scalar;
 
+use super::gather::{one_by_one, Gather};
 use super::Kernels;
 
 /// Dimensions of a group.
 pub const GROUP: usize = 64;
 
+/// Codes, query and products.
+type Dot = unsafe fn(&[u8], &[i8], &mut [i32]);
+
+/// Listed codes, query and products.
+type DotRows = unsafe fn(Gather, &[i8], &mut [i32]);
+
 /// One instruction set's functions.
 pub(super) struct Table {
-    two: unsafe fn(&[u8], &[i8], &mut [i32]),
-    four: unsafe fn(&[u8], &[i8], &mut [i32]),
+    two: Dot,
+    four: Dot,
+    two_rows: DotRows,
+    four_rows: DotRows,
 }
 
-pub(super) const SCALAR: Table = Table { two: scalar::two, four: scalar::four };
+/// The table of two kernels for blocks, which take listed rows one by one.
+macro_rules! table {
+    ($two:path, $four:path) => {
+        Table { two: $two, four: $four, two_rows: one_by_one!($two, u8), four_rows: one_by_one!($four, u8) }
+    };
+}
+
+pub(super) const SCALAR: Table = table!(scalar::two, scalar::four);
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX2: Table = Table { two: avx2::two, four: avx2::four };
+pub(super) const AVX2: Table = table!(avx2::two, avx2::four);
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512: Table = Table { two: avx512::two, four: avx512::four };
+pub(super) const AVX512: Table =
+    Table { two: avx512::two, four: avx512::four, two_rows: avx512::two_rows, four_rows: avx512::four_rows };
 #[cfg(target_arch = "aarch64")]
-pub(super) const NEON: Table = Table { two: neon::two, four: neon::four };
+pub(super) const NEON: Table = table!(neon::two, neon::four);
 #[cfg(target_arch = "aarch64")]
-pub(super) const NEON_DOTPROD: Table = Table { two: neon::two_by_sdot, four: neon::four_by_sdot };
+pub(super) const NEON_DOTPROD: Table = table!(neon::two_by_sdot, neon::four_by_sdot);
 
 impl Kernels {
     /// Writes the inner product of each of `out.len()` rows of 2- or 4-bit levels with `query`, whose length
@@ -59,6 +76,32 @@ impl Kernels {
         let kernel = if bits == 2 { self.levels.two } else { self.levels.four };
         // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
         unsafe { kernel(codes, query, out) }
+    }
+
+    /// The same for listed rows at any places: writes to `out[i]` the product of row `rows[i]`, whose code begins at
+    /// byte `rows[i] * stride` of `codes`. Asks for the rows ahead while it multiplies.
+    ///
+    /// # Panics
+    /// As [`Kernels::dot_levels`], but for `codes`: when a row's code does not lie inside it; and when `out` is not
+    /// as long as `rows`.
+    #[inline]
+    pub fn dot_levels_rows(
+        &self,
+        codes: &[u8],
+        stride: usize,
+        bits: usize,
+        query: &[i8],
+        rows: &[u32],
+        out: &mut [i32],
+    ) {
+        assert!(bits == 2 || bits == 4);
+        assert!(!query.is_empty() && query.len().is_multiple_of(GROUP));
+        assert_eq!(rows.len(), out.len());
+        debug_assert!(!query.contains(&i8::MIN));
+        let kernel = if bits == 2 { self.levels.two_rows } else { self.levels.four_rows };
+        let list = Gather::new(codes, stride, query.len() * bits / 8, rows);
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { kernel(list, query, out) }
     }
 }
 
@@ -101,10 +144,34 @@ mod tests {
     }
 
     #[test]
+    fn listed_rows_sum_as_rows_in_order() {
+        let mut rng = Rng::new(12);
+        for bits in [2, 4] {
+            for (i, dim) in [64, 128, 192, 256, 320, 384, 512, 832, 1024].into_iter().enumerate() {
+                for listed in [0, 1, 2, 3, 4, 5, 8, 11, 40] {
+                    let code_bytes = dim * bits / 8;
+                    let stride = code_bytes + [0, 8, 13][i % 3];
+                    let codes = Guarded::new(&rng.bytes(29 * stride + code_bytes));
+                    let query: Vec<i8> = (0..dim).map(|_| (rng.below(255) as i16 - 127) as i8).collect();
+                    let query = Guarded::new(&query);
+                    let rows: Vec<u32> = (0..listed).map(|_| rng.below(30) as u32).collect();
+                    let code = |row: &u32| &codes.slice()[*row as usize * stride..][..code_bytes];
+                    let expected: Vec<i32> =
+                        rows.iter().map(|row| naive(code(row), bits, query.slice())).collect();
+                    for kernels in Kernels::available() {
+                        let mut out = vec![0; listed];
+                        kernels.dot_levels_rows(codes.slice(), stride, bits, query.slice(), &rows, &mut out);
+                        assert_eq!(out, expected, "{} bits {bits} dim {dim} rows {rows:?}", kernels.name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_largest_sums_do_not_overflow() {
         for bits in [2usize, 4] {
-            for sign in [127i8, -127] {
-                let dim = 65_536;
+            for (sign, dim) in [(127i8, 65_536), (-127, 65_536), (127, 65_472), (-127, 65_408)] {
                 let codes = vec![0xffu8; dim * bits / 8];
                 let query = vec![sign; dim];
                 for kernels in Kernels::available() {

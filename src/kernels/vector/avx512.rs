@@ -97,3 +97,19 @@ pub(in crate::kernels) fn load_u8_rest(lanes: &[u8]) -> __m512 {
     let bytes = unsafe { _mm_maskz_loadu_epi8(mask_16(lanes.len()), lanes.as_ptr().cast()) };
     _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))
 }
+
+/// The sum of the sixteen 32-bit lanes of each of four registers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(in crate::kernels) fn sum_across(x: [__m512i; 4]) -> [i32; 4] {
+    // Each quarter first becomes the sums of its pairs of lanes, then of all four, one register's in each lane.
+    let pair = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (ab, cd) = (pair(x[0], x[1]), pair(x[2], x[3]));
+    let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+    let sums = _mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half));
+    let mut out = [0; 4];
+    // SAFETY: the reference is to 4 writable i32; the store asks for no alignment.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), sums) };
+    out
+}
