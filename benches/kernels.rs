@@ -56,6 +56,11 @@ impl Bench {
         self.words.is_empty() || self.words.iter().any(|word| name.contains(word.as_str()))
     }
 
+    /// Whether a case whose name begins with `group` may be wanted: if not, its rows need not be made.
+    fn wants_of(&self, group: &str) -> bool {
+        self.wants(group) || self.words.iter().any(|word| word.contains(group))
+    }
+
     /// Measures the ways side by side and prints a line for each.
     fn case(&self, name: &str, row_bytes: usize, mut ways: Vec<(&str, Run)>) {
         if !self.wants(name) {
@@ -190,7 +195,7 @@ impl<T: bytemuck::Pod> Rows<T> {
 }
 
 fn bandwidth(bench: &Bench) {
-    if !bench.wants("bandwidth") {
+    if !bench.wants_of("bandwidth") {
         return;
     }
     bench.rows("bandwidth", &Rows::new(16, |x| x), |_, block: &[u64]| {
@@ -207,7 +212,7 @@ fn bandwidth(bench: &Bench) {
 fn estimate(bench: &Bench) {
     for (code_planes, query_planes) in [(1, 4), (1, 1), (1, 6), (4, 4)] {
         let name = format!("estimate {code_planes}x{query_planes}");
-        if !bench.wants(&name) {
+        if !bench.wants_of(&name) {
             continue;
         }
         let shape = Shape { code_planes, query_planes, plane_bytes: DIM / 8 };
@@ -262,7 +267,7 @@ fn estimate(bench: &Bench) {
 }
 
 fn hamming(bench: &Bench) {
-    if !bench.wants("hamming") {
+    if !bench.wants_of("hamming") {
         return;
     }
     let codes = Rows::new(DIM / 8, |x| x as u8);
@@ -279,7 +284,7 @@ fn levels(bench: &Bench) {
     let query: Vec<i8> = (0..DIM).map(|_| (rng.next_u64() as i8).max(-127)).collect();
     for bits in [2, 4] {
         let name = format!("levels {bits}");
-        if !bench.wants(&name) {
+        if !bench.wants_of(&name) {
             continue;
         }
         let codes = Rows::new(DIM * bits / 8, |x| x as u8);
@@ -298,7 +303,7 @@ fn levels(bench: &Bench) {
 }
 
 fn dot_i8(bench: &Bench) {
-    if !bench.wants("dot_i8") {
+    if !bench.wants_of("dot_i8") {
         return;
     }
     let values = Rows::new(DIM, |x| (x as i8).max(-127));
@@ -321,7 +326,7 @@ fn distance(bench: &Bench) {
     let query: Vec<f32> = Rows::new(DIM, unit).values()[..DIM].to_vec();
     macro_rules! each {
         ($rows:expr, $($name:ident)+) => {
-            if [$(stringify!($name)),+].iter().any(|name| bench.wants(name)) {
+            if [$(stringify!($name)),+].iter().any(|name| bench.wants_of(name)) {
                 let rows = $rows;
                 $(bench.rows(stringify!($name), &rows, |kernels, block| {
                     for row in block.chunks_exact(DIM) {
@@ -347,9 +352,10 @@ fn convert_and_rotate(bench: &Bench) {
         kernels.flip_signs(black_box(&mut float), &bytes[..DIM / 8]);
     });
     for length in [64, 128, 256, 512, DIM, 2048, 4096, 65_536] {
-        let mut zeros = vec![0f32; length];
+        let mut zeros = AlignedBytes::zeroed(4 * length).unwrap();
+        let zeros: &mut [f32] = bytemuck::cast_slice_mut(&mut zeros);
         bench.hot(&format!("hadamard {length}"), 4 * length, |kernels| {
-            kernels.hadamard(black_box(&mut zeros));
+            kernels.hadamard(black_box(zeros));
         });
     }
 }

@@ -1,52 +1,33 @@
 //! Inner products of signed bytes by `VPMADDUBSW`, which wants one side unsigned: |query| times the row with the
 //! query's sign. Two products of at most 127^2 fit its signed 16 bits, so it never saturates.
+//!
+//! One row after the other: four side by side are 6 % faster from cache and four times slower from memory, where the
+//! hardware's prefetch does not follow them.
 
 use std::arch::x86_64::*;
 
 use crate::kernels::vector::{avx2::*, padded};
 
-/// Rows that share one pass over the query.
-const TILE: usize = 4;
-
 #[target_feature(enable = "avx2")]
 pub(in crate::kernels) fn dot(rows: &[i8], query: &[i8], out: &mut [i32]) {
-    let dim = query.len();
-    let (tiles, rest) = out.as_chunks_mut::<TILE>();
-    let (tile_rows, rest_rows) = rows.split_at(tiles.len() * TILE * dim);
-    for (rows, out) in tile_rows.chunks_exact(TILE * dim).zip(tiles) {
-        *out = dot_rows(rows, query);
-    }
-    for (row, out) in rest_rows.chunks_exact(dim).zip(rest) {
-        [*out] = dot_rows(row, query);
+    for (row, out) in rows.chunks_exact(query.len()).zip(out) {
+        *out = dot_row(row, query);
     }
 }
 
-/// The inner products of `N` rows.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn dot_rows<const N: usize>(rows: &[i8], query: &[i8]) -> [i32; N] {
-    let dim = query.len();
-    let mut sums = [_mm256_setzero_si256(); N];
+fn dot_row(row: &[i8], query: &[i8]) -> i32 {
     let (blocks, tail) = query.as_chunks::<32>();
-    let rows: [&[i8]; N] = std::array::from_fn(|r| &rows[r * dim..][..dim]);
-    let row_blocks: [&[[i8; 32]]; N] = rows.map(|row| &row.as_chunks::<32>().0[..blocks.len()]);
-    for (i, block) in blocks.iter().enumerate() {
-        let query = load_i8(block);
-        for (sum, row) in sums.iter_mut().zip(&row_blocks) {
-            *sum = add_products(*sum, query, load_i8(&row[i]));
-        }
+    let (row_blocks, row_tail) = row.as_chunks::<32>();
+    let mut sum = _mm256_setzero_si256();
+    for (query, row) in blocks.iter().zip(row_blocks) {
+        sum = add_products(sum, load_i8(query), load_i8(row));
     }
     if !tail.is_empty() {
-        let query = load_i8(&padded(tail));
-        for (sum, row) in sums.iter_mut().zip(rows) {
-            *sum = add_products(*sum, query, load_i8(&padded(&row[dim - tail.len()..])));
-        }
+        sum = add_products(sum, load_i8(&padded(tail)), load_i8(&padded(row_tail)));
     }
-    let mut out = [0; N];
-    for r in 0..N {
-        out[r] = sum_i32(sums[r]);
-    }
-    out
+    sum_i32(sum)
 }
 
 /// `sum` plus the products of 32 bytes, four to a lane.

@@ -1,9 +1,10 @@
-//! 64 bytes of codes at a time, four rows side by side: `VPDPBUSD` adds the products of unsigned levels and signed
-//! query, four to a lane, exactly.
+//! 64 bytes of a code at a time: `VPDPBUSD` adds the products of unsigned levels and signed query, four to a lane,
+//! exactly. Codes of eight bits go the same way, from `dot_i8`.
 //!
 //! A level is not shifted to the bottom of its byte: a field under its mask is a level times 4, 16 or 64, at most
 //! 240, whose products are added up apart and divided once a row, without a remainder. The query is brought into the
-//! order of the fields as it is loaded, once for four rows.
+//! order of the fields once a call, into memory that begins where cache lines do. Rows are read one after the other,
+//! as the hardware's prefetch likes it, and summed across four at a time.
 
 use std::arch::x86_64::*;
 
@@ -11,149 +12,199 @@ use super::GROUP;
 use crate::kernels::gather::Gather;
 use crate::kernels::vector::avx512::*;
 
-/// Rows that share a load of the query.
+/// Rows that are summed across together.
 const TILE: usize = 4;
 
 /// Bytes of a register.
 const CHUNK: usize = 64;
 
-/// The kernels for codes of some bits, made with the function for the sums of `N` rows.
-macro_rules! kernels {
-    ($block:ident, $list:ident, $rows:ident, $sums:ident, $bits:literal) => {
-        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        pub(super) fn $block(codes: &[u8], query: &[i8], out: &mut [i32]) {
-            let row_bytes = query.len() * $bits / 8;
-            assert!(codes.len() == out.len() * row_bytes);
-            // SAFETY: each is the code of a row.
-            unsafe { $rows(|r| codes.as_ptr().add(r * row_bytes), query, out) }
-        }
+/// Dimensions that are multiplied in one go over the rows.
+const SLAB: usize = 1024;
 
-        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        pub(super) fn $list(list: Gather, query: &[i8], out: &mut [i32]) {
-            assert!(list.len() == out.len() && list.row_bytes() == query.len() * $bits / 8);
-            list.ask_first();
-            // SAFETY: each is the code of a row.
-            unsafe { $rows(|r| list.next(r).as_ptr(), query, out) }
-        }
+/// Registers of a slab's query.
+const SLAB_REGISTERS: usize = SLAB / CHUNK;
 
-        /// Writes the inner products of rows.
-        ///
-        /// # Safety
-        /// `place` points to the code of a row, for each place in `out`.
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-        unsafe fn $rows(place: impl Fn(usize) -> *const u8, query: &[i8], out: &mut [i32]) {
-            let (tiles, rest) = out.as_chunks_mut::<TILE>();
-            for (i, out) in tiles.iter_mut().enumerate() {
-                let r = i * TILE;
-                // SAFETY: as promised by the caller.
-                let sums = unsafe { $sums([place(r), place(r + 1), place(r + 2), place(r + 3)], query) };
-                *out = sum_across(sums);
-            }
-            for (i, out) in rest.iter_mut().enumerate() {
-                // SAFETY: as promised by the caller.
-                let [sum] = unsafe { $sums([place(tiles.len() * TILE + i)], query) };
-                *out = _mm512_reduce_add_epi32(sum);
-            }
-        }
-    };
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn two(codes: &[u8], query: &[i8], out: &mut [i32]) {
+    block::<2, 4>(codes, query, out);
 }
 
-kernels!(two, two_rows, two_of, two_sums, 2);
-kernels!(four, four_rows, four_of, four_sums, 4);
-
-/// The inner products of `N` rows of 4-bit levels, to be added across.
-///
-/// # Safety
-/// `rows` point to `query.len() / 2` bytes each.
-#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn four_sums<const N: usize>(rows: [*const u8; N], query: &[i8]) -> [__m512i; N] {
-    let mask = _mm512_set1_epi8(0x0f);
-    let (mut low, mut high) = ([_mm512_setzero_si512(); N], [_mm512_setzero_si512(); N]);
-    let (pairs, last) = query.as_chunks::<{ 2 * GROUP }>();
-    for (c, pair) in pairs.iter().enumerate() {
-        let [a, b] = [0, 1].map(|group| &pair.as_chunks::<GROUP>().0[group]);
-        let (a, b) = (load_i8(a), load_i8(b));
-        let query =
-            (_mm512_shuffle_i64x2::<0b01_00_01_00>(a, b), _mm512_shuffle_i64x2::<0b11_10_11_10>(a, b));
-        for r in 0..N {
-            // SAFETY: as promised by the caller: a chunk of codes is two groups.
-            let code = unsafe { _mm512_loadu_si512(rows[r].add(c * CHUNK).cast()) };
-            low[r] = _mm512_dpbusd_epi32(low[r], _mm512_and_si512(code, mask), query.0);
-            high[r] = _mm512_dpbusd_epi32(high[r], _mm512_andnot_si512(mask, code), query.1);
-        }
-    }
-    if let Some(last) = last.first_chunk::<GROUP>() {
-        let query = load_i8(last);
-        let upper = _mm512_shuffle_i64x2::<0b11_10_11_10>(query, query);
-        for r in 0..N {
-            // SAFETY: as promised by the caller; bytes that the mask leaves out, half of them, are not accessed.
-            let code = unsafe { _mm512_maskz_loadu_epi64(0x0f, rows[r].add(pairs.len() * CHUNK).cast()) };
-            low[r] = _mm512_dpbusd_epi32(low[r], _mm512_and_si512(code, mask), query);
-            high[r] = _mm512_dpbusd_epi32(high[r], _mm512_andnot_si512(mask, code), upper);
-        }
-    }
-    for r in 0..N {
-        low[r] = _mm512_add_epi32(low[r], _mm512_srai_epi32::<4>(high[r]));
-    }
-    low
+pub(super) fn two_rows(list: Gather, query: &[i8], out: &mut [i32]) {
+    listed::<2, 4>(list, query, out);
 }
 
-/// The inner products of `N` rows of 2-bit levels, to be added across.
-///
-/// # Safety
-/// `rows` point to `query.len() / 4` bytes each.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn four(codes: &[u8], query: &[i8], out: &mut [i32]) {
+    block::<4, 2>(codes, query, out);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn four_rows(list: Gather, query: &[i8], out: &mut [i32]) {
+    listed::<4, 2>(list, query, out);
+}
+
+/// Writes the inner products of rows that lie one after the other.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn two_sums<const N: usize>(rows: [*const u8; N], query: &[i8]) -> [__m512i; N] {
-    let mask = _mm512_set1_epi8(0x03);
-    let masks =
-        [mask, _mm512_slli_epi16::<2>(mask), _mm512_slli_epi16::<4>(mask), _mm512_slli_epi16::<6>(mask)];
-    let mut sums = [[_mm512_setzero_si512(); 4]; N];
-    for (c, groups) in query.chunks(4 * GROUP).enumerate() {
-        // A quarter of a code's register is a group; quarters behind the last one are zero.
-        let quarters = groups.len() / GROUP;
-        let mut loaded = [_mm512_setzero_si512(); 4];
-        for (loaded, group) in loaded.iter_mut().zip(groups.as_chunks::<GROUP>().0) {
-            *loaded = load_i8(group);
+pub(in crate::kernels) fn block<const BITS: usize, const FIELDS: usize>(
+    codes: &[u8],
+    query: &[i8],
+    out: &mut [i32],
+) {
+    let row_bytes = query.len() * BITS / 8;
+    assert!(codes.len() == out.len() * row_bytes);
+    for (i, slab) in query.chunks(SLAB).enumerate() {
+        let start = i * SLAB * BITS / 8;
+        // SAFETY: each is the slab of a row.
+        let place = |r: usize| unsafe { codes.as_ptr().add(r * row_bytes + start) };
+        // SAFETY: as said.
+        unsafe { slab_of_rows::<BITS, FIELDS>(place, slab, i == 0, out) };
+    }
+}
+
+/// Writes the inner products of listed rows.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(in crate::kernels) fn listed<const BITS: usize, const FIELDS: usize>(
+    list: Gather,
+    query: &[i8],
+    out: &mut [i32],
+) {
+    assert!(list.len() == out.len() && list.row_bytes() == query.len() * BITS / 8);
+    list.ask_first();
+    for (i, slab) in query.chunks(SLAB).enumerate() {
+        let start = i * SLAB * BITS / 8;
+        // SAFETY: each is the slab of a row.
+        let place = |r: usize| unsafe { list.next(r).as_ptr().add(start) };
+        // SAFETY: as said.
+        unsafe { slab_of_rows::<BITS, FIELDS>(place, slab, i == 0, out) };
+    }
+}
+
+/// Writes (`first`) or adds the inner products of a slab of rows.
+///
+/// # Safety
+/// `place` points to `query.len() * BITS / 8` bytes, for each place in `out`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn slab_of_rows<const BITS: usize, const FIELDS: usize>(
+    place: impl Fn(usize) -> *const u8,
+    query: &[i8],
+    first: bool,
+    out: &mut [i32],
+) {
+    let bytes = query.len() * BITS / 8;
+    let mut fields = [_mm512_setzero_si512(); SLAB_REGISTERS];
+    let (chunks, _) = fields.as_chunks_mut::<FIELDS>();
+    for (fields, query) in chunks.iter_mut().zip(query.chunks(CHUNK * FIELDS)) {
+        *fields = in_order_of_fields::<FIELDS>(query);
+    }
+    if query.len() == SLAB {
+        let fields = fields;
+        let query = fields.as_chunks::<FIELDS>().0;
+        // SAFETY: as promised by the caller.
+        sum_rows(|r| unsafe { products::<BITS, FIELDS>(place(r), SLAB * BITS / 8, query) }, first, out);
+    } else {
+        let query = &fields.as_chunks::<FIELDS>().0[..bytes.div_ceil(CHUNK)];
+        // SAFETY: as promised by the caller.
+        sum_rows(|r| unsafe { products::<BITS, FIELDS>(place(r), bytes, query) }, first, out);
+    }
+}
+
+/// Writes (`first`) or adds the sum of the lanes of `row(r)` for each place in `out`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn sum_rows(row: impl Fn(usize) -> __m512i, first: bool, out: &mut [i32]) {
+    let (tiles, rest) = out.as_chunks_mut::<TILE>();
+    let mut r = 0;
+    for out in tiles {
+        let mut sums = [_mm512_setzero_si512(); TILE];
+        for sum in &mut sums {
+            *sum = row(r);
+            r += 1;
         }
-        let query = transpose_quarters(loaded);
-        let words = ((1u32 << (2 * quarters)) - 1) as u8;
-        for r in 0..N {
-            // SAFETY: as promised by the caller; words that the mask leaves out are not accessed.
-            let code = unsafe { _mm512_maskz_loadu_epi64(words, rows[r].add(c * CHUNK).cast()) };
-            for field in 0..4 {
-                let levels = _mm512_and_si512(code, masks[field]);
-                sums[r][field] = _mm512_dpbusd_epi32(sums[r][field], levels, query[field]);
-            }
+        let sums = sum_across(sums);
+        for i in 0..TILE {
+            out[i] = if first { sums[i] } else { out[i].wrapping_add(sums[i]) };
         }
     }
-    let mut total = [_mm512_setzero_si512(); N];
-    for r in 0..N {
-        let low = _mm512_add_epi32(sums[r][0], _mm512_srai_epi32::<2>(sums[r][1]));
-        let high = _mm512_add_epi32(sums[r][2], _mm512_srai_epi32::<2>(sums[r][3]));
-        total[r] = _mm512_add_epi32(low, _mm512_srai_epi32::<4>(high));
+    for out in rest {
+        let sum = _mm512_reduce_add_epi32(row(r));
+        *out = if first { sum } else { out.wrapping_add(sum) };
+        r += 1;
+    }
+}
+
+/// The query of a chunk of codes: register `f` meets field `f`. What the query does not have is zero.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn in_order_of_fields<const FIELDS: usize>(query: &[i8]) -> [__m512i; FIELDS] {
+    let mut x = [_mm512_setzero_si512(); FIELDS];
+    for (x, group) in x.iter_mut().zip(query.chunks(GROUP)) {
+        *x = load_i8_rest(group);
+    }
+    // Field f of a group is its part f, and the groups of a chunk lie one after the other: a transposition of parts.
+    let mut y = x;
+    if FIELDS == 2 {
+        y[0] = _mm512_shuffle_i64x2::<0b01_00_01_00>(x[0], x[1]);
+        y[1] = _mm512_shuffle_i64x2::<0b11_10_11_10>(x[0], x[1]);
+    } else if FIELDS == 4 {
+        let a = _mm512_shuffle_i64x2::<0b01_00_01_00>(x[0], x[1]);
+        let b = _mm512_shuffle_i64x2::<0b01_00_01_00>(x[2], x[3]);
+        let c = _mm512_shuffle_i64x2::<0b11_10_11_10>(x[0], x[1]);
+        let d = _mm512_shuffle_i64x2::<0b11_10_11_10>(x[2], x[3]);
+        y[0] = _mm512_shuffle_i64x2::<0b10_00_10_00>(a, b);
+        y[1] = _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b);
+        y[2] = _mm512_shuffle_i64x2::<0b10_00_10_00>(c, d);
+        y[3] = _mm512_shuffle_i64x2::<0b11_01_11_01>(c, d);
+    }
+    y
+}
+
+/// The inner product of one row, to be added across.
+///
+/// # Safety
+/// `bytes` bytes are readable at `row`, as many chunks as `query` has.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn products<const BITS: usize, const FIELDS: usize>(
+    row: *const u8,
+    bytes: usize,
+    query: &[[__m512i; FIELDS]],
+) -> __m512i {
+    let mut sums = [_mm512_setzero_si512(); FIELDS];
+    let whole = bytes / CHUNK;
+    for (c, query) in query[..whole].iter().enumerate() {
+        // SAFETY: as promised by the caller.
+        let code = unsafe { _mm512_loadu_si512(row.add(c * CHUNK).cast()) };
+        for f in 0..FIELDS {
+            sums[f] = _mm512_dpbusd_epi32(sums[f], field::<BITS>(code, f), query[f]);
+        }
+    }
+    if let Some(query) = query.get(whole) {
+        // SAFETY: as promised by the caller.
+        let rest = unsafe { std::slice::from_raw_parts(row.add(whole * CHUNK), bytes % CHUNK) };
+        let code = load_bytes_rest(rest);
+        for f in 0..FIELDS {
+            sums[f] = _mm512_dpbusd_epi32(sums[f], field::<BITS>(code, f), query[f]);
+        }
+    }
+    let mut total = sums[FIELDS - 1];
+    for f in (0..FIELDS - 1).rev() {
+        total = _mm512_add_epi32(sums[f], _mm512_sra_epi32(total, _mm_cvtsi64_si128(BITS as i64)));
     }
     total
 }
 
-/// Quarter `i` of register `j` becomes quarter `j` of register `i`.
+/// Field `f` of each byte where it stands, worth `2^(BITS * f)`; of 8 bits the byte, made unsigned by adding 128.
 #[inline]
-#[target_feature(enable = "avx512f")]
-fn transpose_quarters(x: [__m512i; 4]) -> [__m512i; 4] {
-    let (a, b) = (
-        _mm512_shuffle_i64x2::<0b01_00_01_00>(x[0], x[1]),
-        _mm512_shuffle_i64x2::<0b01_00_01_00>(x[2], x[3]),
-    );
-    let (c, d) = (
-        _mm512_shuffle_i64x2::<0b11_10_11_10>(x[0], x[1]),
-        _mm512_shuffle_i64x2::<0b11_10_11_10>(x[2], x[3]),
-    );
-    [
-        _mm512_shuffle_i64x2::<0b10_00_10_00>(a, b),
-        _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b),
-        _mm512_shuffle_i64x2::<0b10_00_10_00>(c, d),
-        _mm512_shuffle_i64x2::<0b11_01_11_01>(c, d),
-    ]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn field<const BITS: usize>(code: __m512i, f: usize) -> __m512i {
+    match BITS {
+        8 => _mm512_xor_si512(code, _mm512_set1_epi8(-128)),
+        4 if f == 1 => _mm512_andnot_si512(_mm512_set1_epi8(15), code),
+        4 => _mm512_and_si512(code, _mm512_set1_epi8(15)),
+        _ => _mm512_and_si512(code, _mm512_set1_epi8(3 << (2 * f))),
+    }
 }
