@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use vdb::kernels::estimate::Shape;
 use vdb::kernels::Kernels;
-use vdb::memory::AlignedBytes;
+use vdb::memory::{AlignedBytes, AlignedVec};
 use vdb::quantize::encode::CodeShape;
 use vdb::quantize::query::PreparedQuery;
 use vdb::quantize::rotation::Rotation;
@@ -194,6 +194,13 @@ impl<T: bytemuck::Pod> Rows<T> {
     }
 }
 
+/// A query that begins on a cache line.
+fn aligned<T: bytemuck::Pod>(values: impl ExactSizeIterator<Item = T>) -> AlignedVec<T> {
+    let mut copy = AlignedVec::zeroed(values.len()).unwrap();
+    copy.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+    copy
+}
+
 fn bandwidth(bench: &Bench) {
     if !bench.wants_of("bandwidth") {
         return;
@@ -271,7 +278,7 @@ fn hamming(bench: &Bench) {
         return;
     }
     let codes = Rows::new(DIM / 8, |x| x as u8);
-    let query = codes.values()[..DIM / 8].to_vec();
+    let query = aligned(codes.values()[..DIM / 8].iter().copied());
     bench.rows("hamming", &codes, |kernels, block| {
         for row in block.chunks_exact(DIM / 8) {
             black_box(kernels.hamming(row, &query));
@@ -281,22 +288,24 @@ fn hamming(bench: &Bench) {
 
 fn levels(bench: &Bench) {
     let mut rng = SplitMix64::new(4);
-    let query: Vec<i8> = (0..DIM).map(|_| (rng.next_u64() as i8).max(-127)).collect();
-    for bits in [2, 4] {
-        let name = format!("levels {bits}");
+    let query = aligned((0..DIM).map(|_| (rng.next_u64() as i8).max(-127)));
+    // The widths of full size, and those that the dimensions of small vectors have.
+    for (bits, dim) in [(2, DIM), (4, DIM), (2, 384), (4, 128)] {
+        let name = format!("levels {bits}x{dim}");
+        let query = &query[..dim];
         if !bench.wants_of(&name) {
             continue;
         }
-        let codes = Rows::new(DIM * bits / 8, |x| x as u8);
+        let codes = Rows::new(dim * bits / 8, |x| x as u8);
         let out = std::cell::RefCell::new(vec![0; codes.count()]);
         bench.rows(&name, &codes, |kernels, block| {
             let out = &mut out.borrow_mut()[..block.len() / codes.row];
-            kernels.dot_levels(block, bits, &query, out);
+            kernels.dot_levels(block, bits, query, out);
             black_box(out);
         });
         bench.random(&name, &codes, |kernels, codes, rows| {
             let out = &mut out.borrow_mut()[..rows.len()];
-            kernels.dot_levels_rows(codes, DIM * bits / 8, bits, &query, rows, out);
+            kernels.dot_levels_rows(codes, dim * bits / 8, bits, query, rows, out);
             black_box(out);
         });
     }
@@ -307,7 +316,7 @@ fn dot_i8(bench: &Bench) {
         return;
     }
     let values = Rows::new(DIM, |x| (x as i8).max(-127));
-    let query = values.values()[..DIM].to_vec();
+    let query = aligned(values.values()[..DIM].iter().copied());
     let out = std::cell::RefCell::new(vec![0; values.count()]);
     bench.rows("dot_i8", &values, |kernels, block| {
         let out = &mut out.borrow_mut()[..block.len() / DIM];
@@ -323,7 +332,8 @@ fn dot_i8(bench: &Bench) {
 
 fn distance(bench: &Bench) {
     let unit = |x: u64| (x >> 40) as f32 / (1 << 23) as f32 - 1.0;
-    let query: Vec<f32> = Rows::new(DIM, unit).values()[..DIM].to_vec();
+    let mut rng = SplitMix64::new(9);
+    let query = aligned((0..DIM).map(|_| unit(rng.next_u64())));
     macro_rules! each {
         ($rows:expr, $($name:ident)+) => {
             if [$(stringify!($name)),+].iter().any(|name| bench.wants_of(name)) {
@@ -360,6 +370,32 @@ fn convert_and_rotate(bench: &Bench) {
     }
 }
 
+/// The steps between a rotated query and its planes.
+fn quantise(bench: &Bench) {
+    let mut rng = SplitMix64::new(8);
+    let values: Vec<f32> = (0..DIM).map(|_| rng.next_f32() - 0.5).collect();
+    let (mut out, mut integers, mut planes) = (values.clone(), vec![0i8; DIM], vec![0u8; DIM / 2]);
+    bench.hot("largest", 4 * DIM, |kernels| {
+        black_box(kernels.largest(black_box(&values)));
+    });
+    bench.hot("scale", 4 * DIM, |kernels| kernels.scale(black_box(&mut out), 1.0));
+    bench.hot("difference", 8 * DIM, |kernels| {
+        kernels.difference(&values, &values, black_box(&mut out));
+    });
+    bench.hot("quantise_bytes", 4 * DIM, |kernels| {
+        kernels.quantise_bytes(&values, 254.0, black_box(&mut integers));
+    });
+    bench.hot("quantise_odd", 4 * DIM, |kernels| {
+        kernels.quantise_odd(&values, 30.0, 15.0, black_box(&mut integers));
+    });
+    bench.hot("product", 5 * DIM, |kernels| {
+        black_box(kernels.product(black_box(&integers), &values));
+    });
+    bench.hot("pack_planes", DIM, |kernels| {
+        kernels.pack_planes(&integers, 4, black_box(&mut planes));
+    });
+}
+
 /// All that happens to a query before it meets a code.
 fn prepare(bench: &Bench) {
     for dim in [100, 384, 784, DIM] {
@@ -389,7 +425,9 @@ fn main() {
         "{:34} {:12} {:>9} {:>9} {:>8} {:>7}",
         "case", "table", "least ns", "median ns", "GB/s", "ratio"
     );
-    for cases in [bandwidth, estimate, hamming, levels, dot_i8, distance, convert_and_rotate, prepare] {
+    for cases in
+        [bandwidth, estimate, hamming, levels, dot_i8, distance, convert_and_rotate, quantise, prepare]
+    {
         cases(&bench);
     }
 }

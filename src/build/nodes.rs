@@ -8,9 +8,9 @@ use crate::build::layout::BuildLayout;
 use crate::build::partition::Partition;
 use crate::build::Work;
 use crate::index::tree::{Node, NodeFactors, TreeParts};
+use crate::kernels::lanes::{self, nearest_i8};
 use crate::memory::AlignedBytes;
 use crate::quantize::encode::{metric_weights, Encoder};
-use crate::quantize::lanes::{self, nearest_i8};
 use crate::types::{Metric, Result};
 
 /// The arrays of a tree, and the exact rotated centroid of every node in their order.

@@ -3,9 +3,9 @@
 //! One `Loader` a thread; its raw bytes are what the segment stores, the floats are what the numerics see.
 
 use crate::input::Rows;
+use crate::kernels::lanes;
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
-use crate::quantize::lanes;
 use crate::quantize::query::normalise;
 use crate::types::params::DIM_MAX;
 use crate::types::{ElementType, Error, Metric, Result};

@@ -37,8 +37,10 @@ mod gather;
 pub mod gemm;
 pub mod hadamard;
 pub mod hamming;
+pub mod lanes;
 pub mod levels;
 mod prefetch;
+pub mod quantise;
 mod vector;
 
 #[cfg(test)]
@@ -55,6 +57,7 @@ pub struct Kernels {
     distance: distance::Table,
     convert: convert::Table,
     hadamard: hadamard::Table,
+    quantise: quantise::Table,
 }
 
 static SCALAR: Kernels = Kernels {
@@ -66,6 +69,7 @@ static SCALAR: Kernels = Kernels {
     distance: distance::SCALAR,
     convert: convert::SCALAR,
     hadamard: hadamard::SCALAR,
+    quantise: quantise::SCALAR,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -78,6 +82,7 @@ static AVX2: Kernels = Kernels {
     distance: distance::AVX2,
     convert: convert::AVX2,
     hadamard: hadamard::AVX2,
+    quantise: quantise::AVX2,
 };
 
 // Conversions are bound by their stores, so wider registers would gain nothing.
@@ -91,6 +96,7 @@ static AVX512: Kernels = Kernels {
     distance: distance::AVX512,
     convert: convert::AVX2,
     hadamard: hadamard::AVX512,
+    quantise: quantise::AVX512,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -103,6 +109,7 @@ static NEON: Kernels = Kernels {
     distance: distance::NEON,
     convert: convert::NEON,
     hadamard: hadamard::NEON,
+    quantise: quantise::SCALAR,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -115,6 +122,7 @@ static NEON_DOTPROD: Kernels = Kernels {
     distance: distance::NEON,
     convert: convert::NEON,
     hadamard: hadamard::NEON,
+    quantise: quantise::SCALAR,
 };
 
 /// One more than the place of the chosen table in [`TABLES`]; 0 before the first look at the CPU.

@@ -16,9 +16,9 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::kernels::estimate::Shape;
+use crate::kernels::lanes::{self, nearest_i8, nearest_odd};
 use crate::kernels::levels::GROUP;
 use crate::kernels::Kernels;
-use crate::quantize::lanes::{self, nearest_i8, nearest_odd};
 use crate::types::Metric;
 
 /// Bits of a query that meets one-bit codes: its rounding stays well below their own error.
@@ -128,7 +128,7 @@ impl<'a> Encoder<'a> {
             best_grid(x, norm_sq, self.shape.bits, &mut self.odd)
         };
         if self.shape.bits == 1 {
-            pack_planes(&self.odd, 1, code);
+            self.kernels.pack_planes(&self.odd, 1, code);
         } else {
             pack_levels(&self.odd, self.shape.bits, code);
         }
@@ -201,25 +201,6 @@ fn pack_levels(odd: &[i8], bits: usize, code: &mut [u8]) {
             for (byte, y) in out.iter_mut().zip(levels) {
                 *byte |= (((y + limit) / 2) as u8) << (field * bits);
             }
-        }
-    }
-}
-
-/// Packs odd integers `-(2^bits - 1) ..= 2^bits - 1` into bit planes, eight dimensions a byte.
-pub(crate) fn pack_planes(odd: &[i8], bits: usize, planes: &mut [u8]) {
-    let limit = ((1u32 << bits) - 1) as i16;
-    let plane_bytes = odd.len() / 8;
-    debug_assert_eq!(planes.len(), bits * plane_bytes);
-    for (byte, eight) in odd.chunks_exact(8).enumerate() {
-        let mut levels = [0u8; 8];
-        for (level, y) in levels.iter_mut().zip(eight) {
-            *level = ((i16::from(*y) + limit) >> 1) as u8;
-        }
-        let word = u64::from_le_bytes(levels);
-        for plane in 0..bits {
-            // Gathers bit `plane` of the eight bytes into one byte, first byte lowest.
-            let ones = (word >> plane) & 0x0101_0101_0101_0101;
-            planes[plane * plane_bytes + byte] = (ones.wrapping_mul(0x0102_0408_1020_4080) >> 56) as u8;
         }
     }
 }

@@ -8,12 +8,10 @@
 //! * `encode`: rotated row -> code and factors.
 //! * `query`: rotated query -> bit planes and 8-bit form, once a search.
 //! * `estimate`: code and factors -> estimate, lower and upper bound.
-//! * `lanes`: rounding and sums for the two that encode.
 //!
 //! Pure arithmetic on slices: calls `kernels` only, cannot fail.
 
 pub mod encode;
 pub mod estimate;
-pub mod lanes;
 pub mod query;
 pub mod rotation;

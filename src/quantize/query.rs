@@ -11,8 +11,7 @@
 //! Buffers live in the search's scratch and are reused: nothing is allocated once they have grown.
 
 use crate::kernels::Kernels;
-use crate::quantize::encode::{pack_planes, CodeShape, QUERY_BITS};
-use crate::quantize::lanes::{self, nearest_i8, nearest_odd};
+use crate::quantize::encode::{CodeShape, QUERY_BITS};
 use crate::quantize::rotation::Rotation;
 use crate::types::Metric;
 
@@ -66,27 +65,25 @@ impl PreparedQuery {
         } else {
             rotation.apply(kernels, query, &mut self.rotated);
         }
-        for ((v, q), g) in self.shifted.iter_mut().zip(&self.rotated).zip(mean) {
-            *v = q - g;
-        }
+        kernels.difference(&self.rotated, &mean[..padded], &mut self.shifted);
         self.quantise(kernels, shape);
     }
 
     fn quantise(&mut self, kernels: &Kernels, shape: CodeShape) {
         let v = &self.shifted;
         let norm_sq = kernels.dot_f32(v, v);
-        let largest = lanes::largest(v);
+        let largest = kernels.largest(v);
         self.length = norm_sq.sqrt();
 
         self.byte_step = largest / 127.0;
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        self.bytes.clear();
-        self.bytes.extend(v.iter().map(|x| nearest_i8(x * inverse)));
+        self.bytes.resize(v.len(), 0);
+        kernels.quantise_bytes(v, inverse, &mut self.bytes);
 
         if shape.bits == 1 {
             self.quantise_planes(kernels, shape, norm_sq, largest);
         } else {
-            self.products_of_levels(shape, norm_sq);
+            self.products_of_levels(kernels, shape, norm_sq);
         }
     }
 
@@ -96,18 +93,18 @@ impl PreparedQuery {
         // A few coordinates beyond the range cost less than a coarser grid for all.
         let range = largest.min(CLIP_SIGMAS * (norm_sq / v.len() as f32).sqrt());
         let inverse = if range > 0.0 { limit / range } else { 0.0 };
-        self.odd.clear();
-        self.odd.extend(v.iter().map(|x| nearest_i8(nearest_odd(x * inverse, limit))));
-        let step = step(&self.odd, v, norm_sq);
+        self.odd.resize(v.len(), 0);
+        kernels.quantise_odd(v, inverse, limit, &mut self.odd);
+        let step = step(kernels, &self.odd, v, norm_sq);
         self.planes.resize(QUERY_BITS * shape.plane_bytes(), 0);
-        pack_planes(&self.odd, QUERY_BITS, &mut self.planes);
+        kernels.pack_planes(&self.odd, QUERY_BITS, &mut self.planes);
         kernels.prepare_query(shape.planes(), &mut self.planes);
         self.product_at_zero = step * limit * shape.padded as f32;
         self.product_a_unit = -2.0 * step;
     }
 
-    fn products_of_levels(&mut self, shape: CodeShape, norm_sq: f32) {
-        let step = step(&self.bytes, &self.shifted, norm_sq);
+    fn products_of_levels(&mut self, kernels: &Kernels, shape: CodeShape, norm_sq: f32) {
+        let step = step(kernels, &self.bytes, &self.shifted, norm_sq);
         let sum: i32 = self.bytes.iter().map(|b| i32::from(*b)).sum();
         let limit = (1i32 << shape.bits) - 1;
         self.product_at_zero = -step * (limit * sum) as f32;
@@ -116,8 +113,8 @@ impl PreparedQuery {
 }
 
 /// The scale of integers `w` whose product with `v` is `|v|^2`.
-fn step(w: &[i8], v: &[f32], norm_sq: f32) -> f32 {
-    let product = lanes::sum(w, v, |w, x| f64::from(w) * f64::from(x));
+fn step(kernels: &Kernels, w: &[i8], v: &[f32], norm_sq: f32) -> f32 {
+    let product = kernels.product(w, v);
     if product > 0.0 {
         (f64::from(norm_sq) / product) as f32
     } else {
@@ -130,18 +127,19 @@ const CLIP_SIGMAS: f32 = 2.68;
 
 /// Writes `vector / |vector|` to `out`; zeros for a zero vector. Scales first, so that the square cannot overflow.
 pub fn normalise(kernels: &Kernels, vector: &[f32], out: &mut [f32]) {
-    let largest = lanes::largest(vector);
+    let largest = kernels.largest(vector);
     if largest == 0.0 {
         out.fill(0.0);
         return;
     }
     let inverse = 1.0 / largest;
     if inverse.is_finite() {
-        out.iter_mut().zip(vector).for_each(|(o, x)| *o = x * inverse);
+        out.copy_from_slice(vector);
+        kernels.scale(out, inverse);
     } else {
         // Subnormal rows: division keeps what a reciprocal would lose.
         out.iter_mut().zip(vector).for_each(|(o, x)| *o = x / largest);
     }
     let scale = 1.0 / kernels.dot_f32(out, out).sqrt();
-    out.iter_mut().for_each(|x| *x *= scale);
+    kernels.scale(out, scale);
 }

@@ -65,15 +65,15 @@ impl Rotation {
             kernels.hadamard(&mut out[..self.block]);
             if blocks_a_round == 2 {
                 let scale = 1.0 / (self.block as f32).sqrt();
-                out[..self.block].iter_mut().for_each(|x| *x *= scale);
+                kernels.scale(&mut out[..self.block], scale);
                 kernels.hadamard(&mut out[self.padded - self.block..]);
-                out[self.padded - self.block..].iter_mut().for_each(|x| *x *= scale);
+                kernels.scale(&mut out[self.padded - self.block..], scale);
             }
         }
         if blocks_a_round == 1 {
             // Three scalings by 1/sqrt(block) at once.
             let scale = 1.0 / ((self.block as f32).sqrt() * self.block as f32);
-            out.iter_mut().for_each(|x| *x *= scale);
+            kernels.scale(out, scale);
         }
     }
 

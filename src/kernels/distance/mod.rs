@@ -73,7 +73,13 @@ pub(super) const SCALAR: Table = table!(scalar);
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX2: Table = table!(avx2);
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512: Table = table!(avx512);
+// Chosen by measurement on Zen 4, rows in cache: there AVX2 is 5 % faster for `dot` of f32, and for f16 by 4 % (`l2`)
+// to 15 %, since the conversion is divided anyway.
+pub(super) const AVX512: Table = Table {
+    f32: RowTable { l2: avx512::f32::l2, dot: avx2::f32::dot, dot_norm: avx512::f32::dot_norm },
+    f16: RowTable { l2: avx2::f16::l2, dot: avx2::f16::dot, dot_norm: avx2::f16::dot_norm },
+    u8: RowTable { l2: avx512::u8::l2, dot: avx512::u8::dot, dot_norm: avx512::u8::dot_norm },
+};
 #[cfg(target_arch = "aarch64")]
 pub(super) const NEON: Table = table!(neon);
 

@@ -51,14 +51,6 @@ pub(in crate::kernels) fn store_f32(lanes: &mut [f32; 16], value: __m512) {
     unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), value) }
 }
 
-/// Sixteen f16 bit patterns, widened.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub(in crate::kernels) fn load_f16(lanes: &[u16; 16]) -> __m512 {
-    // SAFETY: the reference is to 32 readable bytes; the load asks for no alignment.
-    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(lanes.as_ptr().cast()) })
-}
-
 /// Sixteen bytes, widened.
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -79,14 +71,6 @@ fn mask_16(length: usize) -> u16 {
 pub(in crate::kernels) fn load_f32_rest(lanes: &[f32]) -> __m512 {
     // SAFETY: the lanes under the mask are those of the slice; others are not accessed.
     unsafe { _mm512_maskz_loadu_ps(mask_16(lanes.len()), lanes.as_ptr()) }
-}
-
-/// The first sixteen f16 bit patterns, or fewer and zeros, widened.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(in crate::kernels) fn load_f16_rest(lanes: &[u16]) -> __m512 {
-    // SAFETY: the lanes under the mask are those of the slice; others are not accessed.
-    _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16(mask_16(lanes.len()), lanes.as_ptr().cast()) })
 }
 
 /// The first sixteen bytes, or fewer and zeros, widened.

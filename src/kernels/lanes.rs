@@ -2,7 +2,8 @@
 //!
 //! Rounding functions of the standard library are calls where the base instruction set has no such
 //! instruction, and a sum in one variable waits for each addition. Here rounding is an addition, and sums run
-//! in eight lanes. Both have one fixed order, so every CPU gives the same bits.
+//! in eight lanes. Both have one fixed order, so every CPU gives the same bits. Always inlined: a caller that may use
+//! more of the CPU (`quantise`) has them compiled for it.
 
 /// Lanes of a sum.
 const LANES: usize = 8;
@@ -11,26 +12,26 @@ const LANES: usize = 8;
 const NO_FRACTION: f32 = 12_582_912.0;
 
 /// The integer nearest to `value`, ties to even, as a float; for magnitudes below 2^22.
-#[inline]
+#[inline(always)]
 pub fn nearest_integer(value: f32) -> f32 {
     (value + NO_FRACTION) - NO_FRACTION
 }
 
 /// The integer nearest to `value`, ties to even; for magnitudes up to 127.
-#[inline]
+#[inline(always)]
 pub fn nearest_i8(value: f32) -> i8 {
     (value + NO_FRACTION).to_bits() as i8
 }
 
 /// The odd integer nearest to `value`, either one of two; for `limit` odd, within `-limit..=limit`.
-#[inline]
+#[inline(always)]
 pub fn nearest_odd(value: f32, limit: f32) -> f32 {
     let clamped = value.clamp(-limit, limit);
     2.0 * nearest_integer(clamped * 0.5 - 0.5) + 1.0
 }
 
 /// Sum of `term` over the elements of `a` and `b`, which are as long as each other.
-#[inline]
+#[inline(always)]
 pub fn sum<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f64) -> f64 {
     debug_assert_eq!(a.len(), b.len());
     let mut lanes = [0.0f64; LANES];
@@ -45,7 +46,7 @@ pub fn sum<A: Copy, B: Copy>(a: &[A], b: &[B], term: impl Fn(A, B) -> f64) -> f6
 }
 
 /// The largest magnitude; 0 for none. NaN is passed over.
-#[inline]
+#[inline(always)]
 pub fn largest(values: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let chunks = values.chunks_exact(LANES);
