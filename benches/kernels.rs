@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench kernels                      all of it, some minutes
 //! cargo bench --bench kernels -- estimate hadamard the cases that have one of these words in their names
-//! VDB_BENCH_ROWS=100000 VDB_BENCH_ROUNDS=5 ...     smaller buffer (in rows of 128 bytes; default 2,000,000), fewer rounds
+//! VDB_BENCH_ROWS=100000 VDB_BENCH_ROUNDS=5 ...     a smaller buffer (in rows of 128 bytes), fewer rounds
 //! ```
 //!
 //! Tables take turns in each of many short rounds, so that a busy neighbour slows all of them. Printed are the least
@@ -12,7 +12,7 @@
 //! another one has read. Compare with `bandwidth`, which reads the same buffer and does nothing else.
 #![allow(missing_docs)]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
@@ -31,6 +31,9 @@ const DIM: usize = 1024;
 
 /// Bytes of a block from cache: it fits the first level beside a query.
 const HOT_BYTES: usize = 16 << 10;
+
+/// Rows of a leaf.
+const LEAF: usize = 48;
 
 /// A turn is repeated until it has taken this long.
 const TURN: Duration = Duration::from_micros(300);
@@ -97,7 +100,7 @@ impl Bench {
 
     /// `run` on values that stay in cache.
     fn hot(&self, name: &str, row_bytes: usize, mut run: impl FnMut(&'static Kernels)) {
-        let run = std::cell::RefCell::new(&mut run);
+        let run = RefCell::new(&mut run);
         let way = |kernels: &'static Kernels| -> (&str, Run) {
             let run = &run;
             (
@@ -130,6 +133,23 @@ impl Bench {
             let ways = Kernels::available().into_iter().map(way).collect();
             self.case(&format!("{name}, {place}"), rows.row_bytes(), ways);
         }
+    }
+
+    /// `run` on leaves: blocks of [`LEAF`] rows at random places of the whole buffer.
+    fn leaves<T: bytemuck::Pod>(&self, name: &str, rows: &Rows<T>, run: impl Fn(&'static Kernels, &[T])) {
+        let leaves = (rows.count() / LEAF) as u64;
+        let rng = RefCell::new(SplitMix64::new(10));
+        let way = |kernels: &'static Kernels| -> (&str, Run) {
+            let (rng, run) = (&rng, &run);
+            let turn = move || {
+                let start = rng.borrow_mut().below(leaves) as usize * LEAF;
+                run(kernels, black_box(&rows.values()[start * rows.row..(start + LEAF) * rows.row]));
+                LEAF
+            };
+            (kernels.name, Box::new(turn))
+        };
+        let ways = Kernels::available().into_iter().map(way).collect();
+        self.case(&format!("{name}, leaves"), rows.row_bytes(), ways);
     }
 
     /// `run` on lists of rows at random places of the whole buffer.
@@ -241,7 +261,7 @@ fn estimate(bench: &Bench) {
             kernels.prepare_query(shape, &mut scratch);
             black_box(&scratch);
         });
-        let out = std::cell::RefCell::new(vec![0; codes.count()]);
+        let out = RefCell::new(vec![0; codes.count()]);
         bench.rows(&name, &codes, |kernels, block| {
             let out = &mut out.borrow_mut()[..block.len() / shape.row_bytes()];
             kernels.estimate(block, shape, query(kernels), out);
@@ -250,6 +270,11 @@ fn estimate(bench: &Bench) {
         bench.rows(&format!("{name} unprepared"), &codes, |kernels, block| {
             let out = &mut out.borrow_mut()[..block.len() / shape.row_bytes()];
             kernels.estimate(block, shape, &planes, out);
+            black_box(out);
+        });
+        bench.leaves(&name, &codes, |kernels, block| {
+            let out = &mut out.borrow_mut()[..block.len() / shape.row_bytes()];
+            kernels.estimate(block, shape, query(kernels), out);
             black_box(out);
         });
         bench.random(&name, &codes, |kernels, codes, rows| {
@@ -297,7 +322,7 @@ fn levels(bench: &Bench) {
             continue;
         }
         let codes = Rows::new(dim * bits / 8, |x| x as u8);
-        let out = std::cell::RefCell::new(vec![0; codes.count()]);
+        let out = RefCell::new(vec![0; codes.count()]);
         bench.rows(&name, &codes, |kernels, block| {
             let out = &mut out.borrow_mut()[..block.len() / codes.row];
             kernels.dot_levels(block, bits, query, out);
@@ -317,7 +342,7 @@ fn dot_i8(bench: &Bench) {
     }
     let values = Rows::new(DIM, |x| (x as i8).max(-127));
     let query = aligned(values.values()[..DIM].iter().copied());
-    let out = std::cell::RefCell::new(vec![0; values.count()]);
+    let out = RefCell::new(vec![0; values.count()]);
     bench.rows("dot_i8", &values, |kernels, block| {
         let out = &mut out.borrow_mut()[..block.len() / DIM];
         kernels.dot_i8(block, &query, out);

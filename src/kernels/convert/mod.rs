@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | each: a load, one or two conversions, a store of 8 values | 128 to 256 | 256 |
 //! | measured, Zen 3: ns | f16 to f32 50, u8 to f32 50 | |
+//! | measured, Zen 4: ns | f16 to f32 40, u8 to f32 36 | |
 
 use super::Kernels;
 

