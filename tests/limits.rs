@@ -5,8 +5,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 
 use vdb::database::{self, CacheKind, Database, GivenIds, Job, OpenOptions};
 use vdb::input::ArrayRows;
@@ -24,12 +24,15 @@ struct Counting;
 
 /// Pieces of so many bytes and more are refused.
 static REFUSED_BYTES: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// Allocations so far, and on this thread.
+static ALL_CALLS: AtomicUsize = AtomicUsize::new(0);
 static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
 thread_local!(static CALLS: Cell<u64> = const { Cell::new(0) });
 
 fn grown(bytes: usize) {
     CALLS.set(CALLS.get() + 1);
+    ALL_CALLS.fetch_add(1, Relaxed);
     let live = LIVE_BYTES.fetch_add(bytes, Relaxed) + bytes;
     PEAK_BYTES.fetch_max(live, Relaxed);
 }
@@ -172,6 +175,110 @@ fn a_warm_search_allocates_nothing() {
     }
 }
 
+/// Allocations on all threads while `work` runs, once it has run often enough for all buffers to have grown.
+fn warm_calls(mut work: impl FnMut()) -> usize {
+    (0..20).for_each(|_| work());
+    let before = ALL_CALLS.load(Relaxed);
+    work();
+    ALL_CALLS.load(Relaxed) - before
+}
+
+/// A batch makes the list of its tiles and that of its scratches, and one of counts if the caller has none.
+const CALLS_A_BATCH: usize = 3;
+/// A loop of several threads makes what they meet at, and for each thread what the queue of the pool wants.
+const CALLS_A_LOOP: usize = 4;
+const CALLS_A_THREAD: usize = 3;
+
+#[test]
+fn a_warm_batch_allocates_a_few_lists_however_many_queries_it_has() {
+    let _turn = alone();
+    let (dir, queries) = (folder(), rows(160, DIM, 4));
+    index(dir.path(), ElementType::F32, &BuildParams { segment_rows: 4_000, ..params() });
+    for threads in [1, 2, 4] {
+        for no_mmap in [false, true] {
+            let answer_cache_bytes = Some(0);
+            let options = OpenOptions { threads, no_mmap, answer_cache_bytes, ..OpenOptions::default() };
+            let db = Database::open(dir.path(), &options).unwrap();
+            for (k, exact) in [(1, false), (10, false), (200, false), (10, true)] {
+                let params = SearchParams { exact, no_cache: true, ..SearchParams::default() };
+                let mut ids = vec![0; 160 * k];
+                let calls = warm_calls(|| {
+                    db.batch_search(&queries, DIM, k, &params, &mut ids, None, None).unwrap();
+                });
+                let threads = threads as usize;
+                let most =
+                    CALLS_A_BATCH + if threads > 1 { CALLS_A_LOOP + CALLS_A_THREAD * threads } else { 0 };
+                assert!(
+                    calls <= most,
+                    "{calls}, {threads} threads, k {k}, exact: {exact}, no_mmap: {no_mmap}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_warm_search_of_several_threads_allocates_what_they_meet_at() {
+    let _turn = alone();
+    let (dir, threads) = (folder(), 4);
+    let queries = many_rows(dir.path(), 100_000);
+    let options =
+        OpenOptions { threads, answer_cache_bytes: Some(0), no_mmap: true, ..OpenOptions::default() };
+    let db = Database::open(dir.path(), &options).unwrap();
+    for exact in [false, true] {
+        let params = SearchParams { exact, recall: 1.0, no_cache: true, threads, ..SearchParams::default() };
+        for k in [10, 1_000] {
+            let mut ids = vec![0; k];
+            let calls = warm_calls(|| {
+                db.search(&queries[..4], k, &params, &mut ids, None).unwrap();
+            });
+            // And the units of the scan, and the scratches.
+            let most = 2 + CALLS_A_LOOP + CALLS_A_THREAD * threads as usize;
+            assert!(calls <= most, "{calls}, k {k}, exact: {exact}");
+        }
+    }
+}
+
+#[test]
+fn a_search_that_ends_early_leaves_its_memory_to_the_next() {
+    let _turn = alone();
+    let (dir, queries) = (folder(), rows(40, DIM, 4));
+    index(dir.path(), ElementType::F32, &BuildParams { segment_rows: 4_000, ..params() });
+    let options = OpenOptions { threads: 1, answer_cache_bytes: Some(0), ..OpenOptions::default() };
+    let db = Database::open(dir.path(), &options).unwrap();
+    let set = AtomicI32::new(1);
+    for exact in [false, true] {
+        let params =
+            SearchParams { exact, recall: 1.0, no_cache: true, threads: 1, ..SearchParams::default() };
+        let mut ids = vec![0; 40 * 200];
+        let mut pass = |params: &SearchParams<'_>| {
+            let one = db.search(&queries[..DIM], 200, params, &mut ids, None).map(|_| ());
+            let many =
+                db.batch_search(&queries, DIM, 200, params, &mut ids, None, Some(&mut [0; 40])).map(|_| ());
+            (one, many)
+        };
+        let warm = warm_calls(|| {
+            let (one, many) = pass(&params);
+            one.and(many).unwrap();
+        });
+        // Stopped at once, and somewhere on the way.
+        let mut stopped = 0;
+        for timeout_ns in (0..40).map(|nth| 1 << (nth / 2)) {
+            for cancel in [None, Some(&set)] {
+                let (one, many) = pass(&SearchParams { timeout_ns, cancel, ..params });
+                stopped += usize::from(one.is_err()) + usize::from(many.is_err());
+                drop((one, many));
+                let before = ALL_CALLS.load(Relaxed);
+                let (one, many) = pass(&params);
+                let calls = ALL_CALLS.load(Relaxed) - before;
+                one.and(many).unwrap();
+                assert_eq!(calls, warm, "after a stop at {timeout_ns} ns, exact: {exact}");
+            }
+        }
+        assert!(stopped > 90, "{stopped}");
+    }
+}
+
 #[test]
 fn an_answer_from_the_cache_allocates_nothing() {
     let _turn = alone();
@@ -283,6 +390,59 @@ fn a_search_for_all_rows_stays_below_the_limit_or_names_the_least() {
                 assert!(cursor.next(100, &mut ids[..100], None, None).is_ok());
             });
             assert!(held < 1 << 16 && peak as u64 <= least, "{held}, at most {peak} of {least}");
+        }
+    }
+}
+
+#[test]
+fn searches_of_many_threads_stay_below_the_limit_or_say_what_to_do() {
+    let _turn = alone();
+    let (dir, count, limit) = (folder(), 50_000, 7 << 20);
+    let queries = many_rows(dir.path(), count);
+    for exact in [false, true] {
+        for k in [10, 9_500] {
+            let params =
+                SearchParams { exact, recall: 1.0, threads: 1, no_cache: true, ..SearchParams::default() };
+            let options = OpenOptions {
+                threads: 1,
+                memory_limit_bytes: limit,
+                answer_cache_bytes: Some(0),
+                ..OpenOptions::default()
+            };
+            let mut answers = vec![0; 64 * k];
+            let (outcomes, _, peak) = measured(|| {
+                let db = Database::open(dir.path(), &options).unwrap();
+                let together = Barrier::new(64);
+                std::thread::scope(|scope| {
+                    let threads: Vec<_> = answers
+                        .chunks_mut(k)
+                        .map(|ids| {
+                            let (db, queries, together) = (&db, &queries, &together);
+                            scope.spawn(move || {
+                                together.wait();
+                                (0..20)
+                                    .map(|_| db.search(&queries[..4], k, &params, ids, None).map(|_| ()))
+                                    .collect()
+                            })
+                        })
+                        .collect();
+                    let outcomes = threads.into_iter().map(|thread| thread.join().unwrap());
+                    outcomes.collect::<Vec<Vec<vdb::types::Result<()>>>>()
+                })
+            });
+            // Threads themselves, and errors, are some KB each.
+            assert!(peak as u64 <= limit + (1 << 20), "{peak} of {limit}, k {k}, exact: {exact}");
+            let mut found = 0;
+            for outcome in outcomes.into_iter().flatten() {
+                let Err(error) = outcome else {
+                    found += 1;
+                    continue;
+                };
+                assert_eq!(error.status(), Status::OutOfMemory);
+                assert!(error.message().contains("fewer searches at a time"), "{error}");
+                assert!(error.needed_bytes() > Some(limit), "{error}");
+            }
+            assert!(found > 20, "{found} searches for {k}");
         }
     }
 }

@@ -303,9 +303,9 @@ typedef struct vdb_t vdb_t;
 /** How to open an index. */
 typedef struct vdb_options_t {
     size_t struct_size;           /**< sizeof(vdb_options_t) */
-    uint64_t memory_limit_bytes;  /**< For all that the handle keeps between calls, and for searches that
-                                       work with megabytes, as for a k of many thousands. 0: from what
-                                       machine and cgroup have free. */
+    uint64_t memory_limit_bytes;  /**< For all that the handle keeps between calls, and for what searches
+                                       work with: those that do not fit beside others that run are refused.
+                                       0: from what machine and cgroup have free. */
     uint64_t vector_cache_bytes;  /**< Of the limit. 0: chosen; mapped: none. VDB_CACHE_OFF: none. */
     uint64_t answer_cache_bytes;  /**< Of the limit. 0: chosen; VDB_CACHE_OFF: none. */
     const vdb_pool_t *pool;       /**< Threads of the host's, shared. NULL: the handle's own, made on first
@@ -446,8 +446,9 @@ typedef struct vdb_search_params_t {
  * +infinity.
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_TIMEOUT, VDB_CANCELLED, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
- * VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: scratch of the handle,
- * reused, and for a k of many thousands what is left of its limit; nothing for the caller to free.
+ * VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: of the handle's limit, part
+ * of which is kept for searches; one takes about half a MB for a k up to 256, and 2 KB for each of a larger
+ * k. What others that run leave too little for is VDB_OUT_OF_MEMORY. Nothing for the caller to free.
  *
  *     vdb_search_params_t params = {0};
  *     params.struct_size = sizeof params;
@@ -818,10 +819,11 @@ typedef struct vdb_memory_t {
     uint64_t second_tier_bytes;   /**< Finer codes. */
     uint64_t vector_cache_bytes;  /**< Vectors kept. */
     uint64_t answer_cache_bytes;  /**< Answers kept. */
-    uint64_t scratch_bytes;       /**< Working memory of searches, kept to be used again. */
+    uint64_t scratch_bytes;       /**< Working memory of searches: kept to be used again, and of those that
+                                       run what they may take. */
     uint64_t other_bytes;         /**< Open cursors: rows fetched and not yet given, queries, filters; and,
-                                       while they run, searches whose k or batch is too large for the
-                                       working memory that is kept. */
+                                       while they run, searches that are too many or too large for the part
+                                       of the limit that is kept for working memory. */
     uint64_t mapped_bytes;        /**< Address space of mapped vectors, whose memory is the page cache's. */
 } vdb_memory_t;
 

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use crate::build::truth::{Truth, TRUTH_K};
 use crate::build::Work;
 use crate::index::recall_table::{Effort, RecallTable, EPSILON_DEFAULT, SPREAD_WEIGHT_DEFAULT};
-use crate::memory::AlignedBytes;
+use crate::memory::{AlignedBytes, Budget};
 use crate::quantize::estimate::{count, estimates};
 use crate::quantize::query::PreparedQuery;
 use crate::search::plan::Plan;
@@ -194,7 +194,7 @@ fn measure(
 ) -> Result<()> {
     let segment =
         snapshot.segments.first().ok_or_else(|| Error::new(Status::Internal, "tune: no segment"))?;
-    let scratches = ScratchPool::new(work.threads, u64::MAX);
+    let scratches = ScratchPool::new(work.threads, u64::MAX, Budget::new(0));
     let open: Vec<usize> = (0..targets.len()).filter(|nth| shares[*nth] < 1.0).collect();
     let found = work.pool.map_ordered(open.len(), work.threads, |nth| {
         let target = &targets[open[nth]];
@@ -214,11 +214,9 @@ fn measure(
             threads: 1,
             scratches: &scratches,
         };
-        let mut scratch = scratches.take();
+        let mut scratch = scratches.take(0)?;
         tile::run(&context, &[truth.vector(open[nth])], &mut scratch)?;
-        let share = target.share(segment, scratch.queries[0].top.as_slice());
-        scratches.give(scratch);
-        Ok(share)
+        Ok(target.share(segment, scratch.queries[0].top.as_slice()))
     })?;
     open.iter().zip(found).for_each(|(nth, share)| shares[*nth] = share);
     Ok(())

@@ -10,7 +10,7 @@
 
 use std::sync::atomic::AtomicI32;
 
-use crate::database::handle::{stop, Call, Database, K_MAX};
+use crate::database::handle::{stop, Database, K_MAX};
 use crate::index::filter;
 use crate::memory::budget::Share;
 use crate::memory::try_with_capacity;
@@ -145,9 +145,8 @@ impl Cursor {
         let mut wanted = (self.given + count).max(FETCH_MIN).saturating_mul(2).min(rows);
         loop {
             let plan = Plan::with_admitted(&inner.snapshot, wanted, &params, self.admitted, stop);
-            let call = Call { k: wanted, plan, key: None, exact: params.exact, no_cache: params.no_cache };
-            let mut scratch = inner.scratches.take();
-            let share = self.database.run_alone(&self.query, &call, 1, &mut scratch)?;
+            let call = self.database.call_of(wanted, plan, &params);
+            let scratch = self.database.run_alone(&self.query, &call, 1)?;
             let found = scratch.queries[0].top.as_slice();
             let given = found.partition_point(|hit| {
                 self.last
@@ -161,8 +160,6 @@ impl Cursor {
             rows_ahead.extend(ahead.iter().rev().map(|hit| (hit.distance, hit.key)));
             (self.ahead, self.ahead_share) = (rows_ahead, ahead_share);
             self.ended = found.len() < wanted || wanted == rows;
-            inner.scratches.give(scratch);
-            drop(share);
             if self.ended || self.ahead.len() >= count {
                 return Ok(());
             }

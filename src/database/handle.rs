@@ -18,7 +18,8 @@ use crate::memory::budget::Share;
 use crate::memory::{try_vec, try_with_capacity, Budget};
 use crate::pool::cancel::Stop;
 use crate::pool::Pool;
-use crate::search::scratch::{QueryScratch, ScratchPool};
+use crate::search::rerank::RUN_BYTES;
+use crate::search::scratch::{Lent, QueryScratch, ScratchPool};
 use crate::search::tile::{self, Context};
 use crate::search::{exact, Plan, Scratch, Snapshot};
 use crate::stats::{SearchStats, Totals};
@@ -29,11 +30,12 @@ use crate::types::{Error, Metric, Result, Status};
 
 /// Queries that go through the stages together: their planes and lists fit the second-level cache beside a leaf.
 const TILE_QUERIES: usize = 32;
+/// What a query needs beside lists that grow with k, about: leaves and nodes to visit, distances of centres; its own
+/// forms, and a row.
+const OTHER_BYTES: u64 = 16 << 10;
+const OTHER_BYTES_A_DIM: u64 = 24;
 /// Largest k: answers of one query that a caller may ask room for.
 pub const K_MAX: usize = i32::MAX as usize;
-
-/// What searches are called in the budget while they work with more than scratches may keep.
-pub(super) const LARGE_SEARCHES: &str = "searches with a large k";
 
 /// An open index. Any number of threads may search it; cloning shares it.
 #[derive(Clone)]
@@ -146,14 +148,10 @@ impl Database {
             return Ok(SearchOutcome { count, stats });
         }
         let call = Call { key, ..self.call(k, params, stop) };
-        let mut scratch = self.inner.scratches.take();
-        scratch.stats = self.new_stats();
-        let _share = self.run_alone(query, &call, self.threads(params), &mut scratch)?;
+        let mut scratch = self.run_alone(query, &call, self.threads(params))?;
         let count = out.take(&scratch.queries[0].top);
         self.remember(&call, query, &scratch, 0);
-        let stats = scratch.stats;
-        self.inner.scratches.give(scratch);
-        Ok(SearchOutcome { count, stats })
+        Ok(SearchOutcome { count, stats: std::mem::take(&mut scratch.stats) })
     }
 
     /// Searches for several queries (`queries.len() / dim` of them, row by row): bit for bit what single
@@ -238,7 +236,7 @@ impl Database {
         threads: usize,
     ) -> Result<SearchStats> {
         let (k, dim, count) = (call.k, self.dim(), whole.counts.len());
-        let (tile, outer, share) = self.divide(call, count, threads)?;
+        let (tile, mut scratches) = self.divide(call, count, threads)?;
         let mut jobs = try_with_capacity(count.div_ceil(tile))?;
         let TileJob { queries, ids, mut distances, counts } = whole;
         let mut distance_tiles = distances.as_mut().map(|d| d.chunks_mut(tile * k));
@@ -248,15 +246,14 @@ impl Database {
             jobs.push(Mutex::new(TileJob { queries, ids, distances, counts }));
         }
         // Threads that have no query of their own help with those of others.
-        let inner = if share.is_none() && jobs.len() < threads { threads / jobs.len().max(1) } else { 1 };
-        let total = Mutex::new(self.new_stats());
-        self.inner.pool.try_for_each(jobs.len(), outer, |nth| {
+        let inner = (threads / jobs.len().max(1)).max(1);
+        self.inner.pool.try_for_each_with(jobs.len(), &mut scratches, |scratch, nth| {
             let mut job = jobs[nth].lock().unwrap_or_else(PoisonError::into_inner);
-            let stats = self.run_tile(&mut job, call, inner)?;
-            total.lock().unwrap_or_else(PoisonError::into_inner).add(&stats);
-            Ok(())
+            self.run_tile(&mut job, call, inner, scratch)
         })?;
-        Ok(total.into_inner().unwrap_or_else(PoisonError::into_inner))
+        let mut total = self.new_stats();
+        scratches.iter().for_each(|scratch| total.add(&scratch.stats));
+        Ok(total)
     }
 
     pub(super) fn run_tile(
@@ -264,39 +261,34 @@ impl Database {
         job: &mut TileJob<'_>,
         call: &Call<'_>,
         threads: usize,
-    ) -> Result<SearchStats> {
-        let k = call.k;
-        let mut scratch = self.inner.scratches.take();
-        scratch.stats = self.new_stats();
-        let mut open: Vec<&[f32]> = Vec::with_capacity(job.counts.len());
-        let mut places = Vec::with_capacity(job.counts.len());
+        scratch: &mut Scratch,
+    ) -> Result<()> {
+        let (k, key) = (call.k, call.key.as_ref());
+        // The queries that want an answer still, and their places.
+        let (mut open, mut places) = ([&[][..]; TILE_QUERIES], [0; TILE_QUERIES]);
+        let mut count = 0;
         for (place, query) in job.queries.chunks_exact(self.dim()).enumerate() {
-            let key = call.key.as_ref();
-            let remembered =
-                key.and_then(|key| job.output(place, k).remembered(&self.inner.answers, key, query));
-            match remembered {
-                Some(count) => {
-                    job.counts[place] = count;
+            match key.and_then(|key| job.output(place, k).remembered(&self.inner.answers, key, query)) {
+                Some(found) => {
+                    job.counts[place] = found;
                     scratch.stats.answer_cache_hit += 1;
                 }
                 None => {
-                    open.push(query);
-                    places.push(place);
+                    (open[count], places[count]) = (query, place);
+                    count += 1;
                 }
             }
         }
         // An exact search gains nothing from neighbours in the tile.
         let at_once = if call.exact { 1 } else { TILE_QUERIES };
-        for (queries, places) in open.chunks(at_once).zip(places.chunks(at_once)) {
-            self.run(queries, call, threads, &mut scratch)?;
+        for (queries, places) in open[..count].chunks(at_once).zip(places.chunks(at_once)) {
+            self.run(queries, call, threads, scratch)?;
             for (nth, (query, place)) in queries.iter().zip(places).enumerate() {
                 job.counts[*place] = job.output(*place, k).take(&scratch.queries[nth].top);
-                self.remember(call, query, &scratch, nth);
+                self.remember(call, query, scratch, nth);
             }
         }
-        let stats = scratch.stats;
-        self.inner.scratches.give(scratch);
-        Ok(stats)
+        Ok(())
     }
 
     /// Puts an answer into the cache, if that is on.
@@ -309,8 +301,16 @@ impl Database {
 
     /// Works out what is the same for all queries of a call whose parameters have been checked; without a key.
     pub(super) fn call<'a>(&self, k: usize, params: &SearchParams<'a>, stop: Stop<'a>) -> Call<'a> {
-        let plan = Plan::new(&self.inner.snapshot, k, params, stop);
-        Call { k, plan, key: None, exact: params.exact, no_cache: params.no_cache }
+        self.call_of(k, Plan::new(&self.inner.snapshot, k, params, stop), params)
+    }
+
+    /// As [`call`](Self::call), with a plan that has been made.
+    pub(super) fn call_of<'a>(&self, k: usize, plan: Plan<'a>, params: &SearchParams<'a>) -> Call<'a> {
+        let mut other_bytes = OTHER_BYTES + OTHER_BYTES_A_DIM * self.dim() as u64;
+        if !self.inner.mapped && (plan.rerank_all || params.exact) {
+            other_bytes += RUN_BYTES as u64;
+        }
+        Call { k, plan, key: None, exact: params.exact, no_cache: params.no_cache, other_bytes }
     }
 
     /// Threads of the pool that a call may use.
@@ -321,54 +321,34 @@ impl Database {
         }
     }
 
-    /// How a batch of `count` queries is divided: the queries of a tile, so that every thread has some; the tiles that
-    /// are searched at a time; and what their lists take of the limit, if that is more than scratches keep. Where that
-    /// cannot be had, tiles are smaller, then fewer at a time.
-    fn divide(&self, call: &Call<'_>, count: usize, threads: usize) -> Result<(usize, usize, Option<Share>)> {
-        let tile = count.div_ceil(threads).clamp(1, TILE_QUERIES);
-        let (bytes, one_bytes) = (call.bytes_a_query().max(1), self.inner.scratches.one_bytes_max());
-        let kept = to_usize(one_bytes / bytes);
-        if tile <= kept {
-            return Ok((tile, threads, None));
+    /// How a batch of `count` queries is divided: the queries of a tile, so that every thread has some, and scratches
+    /// for the tiles that are searched at a time. Where there is no memory for all, tiles are smaller, then fewer at a
+    /// time.
+    fn divide(&self, call: &Call<'_>, count: usize, threads: usize) -> Result<(usize, Vec<Lent<'_>>)> {
+        let pool = &self.inner.scratches;
+        let mut tile = count.div_ceil(threads).clamp(1, TILE_QUERIES);
+        let most = threads.min(count.div_ceil(tile)).max(1);
+        if call.bytes(tile) > call.bytes(1) {
+            let room = to_usize(pool.free_bytes() / call.bytes(1).max(1));
+            tile = tile.min(room / most).max(1);
         }
-        let threads = threads.min(count.div_ceil(tile)).max(1);
-        let least = if kept == 0 { bytes } else { 0 };
-        let most = bytes.saturating_mul((tile * threads) as u64);
-        let mut share = self.inner.budget.reserve_up_to(LARGE_SEARCHES, least, most)?;
-        let queries = to_usize(share.bytes() / bytes).max(kept.saturating_mul(threads));
-        let outer = threads.min(queries);
-        let tile = tile.min(queries / outer);
-        share.resize(if tile <= kept { 0 } else { bytes * (tile * outer) as u64 })?;
-        Ok((tile, outer, Some(share)))
-    }
-
-    /// Takes from the limit what `most` searches of this call at a time need for their lists, or fewer of them, if
-    /// that is more than scratches keep; for how many it is enough.
-    fn lend(&self, call: &Call<'_>, most: usize) -> Result<(usize, Option<Share>)> {
-        let bytes = call.bytes_a_query();
-        if bytes <= self.inner.scratches.one_bytes_max() {
-            return Ok((most, None));
+        let mut scratches = pool.take_up_to(call.bytes(tile), most)?;
+        if scratches.is_empty() {
+            // Another call was quicker.
+            tile = 1;
+            scratches = try_with_capacity(1)?;
+            scratches.push(pool.take(call.bytes(tile))?);
         }
-        let all = bytes.saturating_mul(most.max(1) as u64);
-        let mut share = self.inner.budget.reserve_up_to(LARGE_SEARCHES, bytes, all)?;
-        let count = share.bytes() / bytes;
-        share.resize(count * bytes)?;
-        Ok((count as usize, Some(share)))
+        scratches.iter_mut().for_each(|scratch| scratch.stats = self.new_stats());
+        Ok((tile, scratches))
     }
 
     /// Searches for one query that has been checked, on at most `threads` threads; the answer is in the scratch.
-    /// What comes back is held as long as that.
-    pub(super) fn run_alone(
-        &self,
-        query: &[f32],
-        call: &Call<'_>,
-        threads: usize,
-        scratch: &mut Scratch,
-    ) -> Result<Option<Share>> {
-        // Each thread collects by itself; what they have is joined.
-        let (lists, share) = self.lend(call, if threads > 1 { threads + 1 } else { 1 })?;
-        self.run(&[query], call, threads.min(lists.max(2) - 1), scratch)?;
-        Ok(share)
+    pub(super) fn run_alone(&self, query: &[f32], call: &Call<'_>, threads: usize) -> Result<Lent<'_>> {
+        let mut scratch = self.inner.scratches.take(call.bytes(1))?;
+        scratch.stats = self.new_stats();
+        self.run(&[query], call, threads, &mut scratch)?;
+        Ok(scratch)
     }
 
     /// Runs queries that have been checked; answers are in the scratch.
@@ -473,15 +453,19 @@ pub(super) struct Call<'a> {
     pub key: Option<AnswerKey>,
     pub exact: bool,
     pub no_cache: bool,
+    /// About what a query needs beside the lists that grow with k.
+    pub other_bytes: u64,
 }
 
 impl Call<'_> {
-    /// The most bytes of the lists of one query.
-    fn bytes_a_query(&self) -> u64 {
-        if self.exact {
-            return TopK::<u64>::bytes_max(self.plan.k);
-        }
-        QueryScratch::bytes_max(self.plan.k, self.plan.rows)
+    /// The most bytes of the lists of a tile of so many queries, and about what else they need.
+    fn bytes(&self, queries: usize) -> u64 {
+        // An exact search takes one after the other.
+        let (lists, at_once) = match self.exact {
+            true => (TopK::<u64>::bytes_max(self.plan.k), 1),
+            false => (QueryScratch::bytes_max(self.plan.k, self.plan.rows), queries),
+        };
+        lists.saturating_add(self.other_bytes).saturating_mul(at_once as u64)
     }
 }
 

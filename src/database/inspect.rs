@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::PoisonError;
 
 use crate::database::cursor::CURSORS;
-use crate::database::handle::{Database, LARGE_SEARCHES};
+use crate::database::handle::Database;
 use crate::database::open::{to_usize, CURSOR_BYTES_MIN};
 use crate::database::options::{Advice, CacheKind, Job, Part};
 use crate::database::report::{CacheReport, Info, MemoryReport, NodeReport, SegmentReport, Totals};
@@ -18,6 +18,7 @@ use crate::memory::AlignedBytes;
 use crate::pool::cancel::Stop;
 use crate::quantize::encode::{CodeShape, Encoder};
 use crate::quantize::query::normalise;
+use crate::search::scratch::MORE_SEARCHES;
 use crate::search::Segment;
 use crate::store::vectors::ReadCost;
 use crate::types::{ElementType, Error, Metric, Result, Status};
@@ -79,7 +80,7 @@ impl Database {
         report.vector_cache_bytes = inner.vector_cache.info().used_bytes;
         report.answer_cache_bytes = inner.answers.report().used_bytes;
         report.scratch_bytes = inner.scratches.memory_bytes();
-        let others = [CURSORS, LARGE_SEARCHES].map(|what| inner.budget.part(what));
+        let others = [CURSORS, MORE_SEARCHES].map(|what| inner.budget.part(what));
         report.other_bytes = others.iter().map(|part| part.used_bytes).sum();
         let unchanging = report.tree_bytes + report.code_bytes + report.id_bytes;
         let caches = report.vector_cache_bytes + report.answer_cache_bytes;

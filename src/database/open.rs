@@ -99,7 +99,7 @@ impl Database {
         let inner = Inner {
             kernels: Kernels::detect(),
             pool: options.pool.clone().unwrap_or_else(|| Arc::new(Pool::new(thread_count(options.threads)))),
-            scratches: ScratchPool::new(SCRATCHES_MAX, scratch_bytes),
+            scratches: ScratchPool::new(SCRATCHES_MAX, scratch_bytes, budget.clone()),
             vector_cache: VectorCache::new(to_usize(caches.vectors.bytes())),
             answers: AnswerCache::new(to_usize(caches.answers.bytes())),
             caches: Mutex::new(caches),

@@ -132,7 +132,8 @@ fn all_tiles_of_a_batch_stop_by_the_deadline_of_the_call() {
             let (mut ids, mut counts) = ([0; 15], [0; 5]);
             let mut job = TileJob { queries, ids: &mut ids, distances: None, counts: &mut counts };
             let call = database.call(3, &params, passed);
-            let error = database.run_tile(&mut job, &call, 1).unwrap_err();
+            let mut scratch = database.inner.scratches.take(0).unwrap();
+            let error = database.run_tile(&mut job, &call, 1, &mut scratch).unwrap_err();
             assert_eq!(error.status(), Status::Timeout);
         }
         let (mut ids, params) = (vec![0; 300], SearchParams { timeout_ns: 1, ..params });
@@ -219,7 +220,8 @@ fn a_peak_is_remembered_though_nobody_looked() {
     database.cache_clear(CacheKind::Answers);
     let memory = database.memory();
     assert!(held > 0 && memory.answer_cache_bytes == 0 && memory.scratch_bytes > 0);
-    assert_eq!(memory.peak_bytes, memory.total_bytes + held);
+    // While they ran, searches had more than they left.
+    assert!(memory.peak_bytes > memory.total_bytes + held);
     let cursor = database.cursor(&floats[..DIM], &SearchParams::default()).unwrap();
     let with_cursor = database.memory();
     assert!(

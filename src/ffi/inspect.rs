@@ -222,10 +222,10 @@ pub struct vdb_memory_t {
     pub vector_cache_bytes: u64,
     /// Answers kept.
     pub answer_cache_bytes: u64,
-    /// Working memory of searches, kept to be used again.
+    /// Working memory of searches: kept to be used again, and of those that run what they may take.
     pub scratch_bytes: u64,
-    /// Open cursors: rows fetched and not yet given, queries, filters; and, while they run, searches whose k or
-    /// batch is too large for the working memory that is kept.
+    /// Open cursors: rows fetched and not yet given, queries, filters; and, while they run, searches that are
+    /// too many or too large for the part of the limit that is kept for working memory.
     pub other_bytes: u64,
     /// Address space of mapped vectors, whose memory is the page cache's.
     pub mapped_bytes: u64,

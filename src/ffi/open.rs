@@ -35,8 +35,8 @@ pub const VDB_OPEN_CHECK: u32 = 1 << 1;
 pub struct vdb_options_t {
     /// sizeof(vdb_options_t)
     pub struct_size: usize,
-    /// For all that the handle keeps between calls, and for searches that work with megabytes, as for a k of
-    /// many thousands. 0: from what machine and cgroup have free.
+    /// For all that the handle keeps between calls, and for what searches work with: those that do not fit
+    /// beside others that run are refused. 0: from what machine and cgroup have free.
     pub memory_limit_bytes: u64,
     /// Of the limit. 0: chosen; mapped: none. VDB_CACHE_OFF: none.
     pub vector_cache_bytes: u64,

@@ -155,8 +155,9 @@ unsafe impl SizedStruct for vdb_search_params_t {
 /// +infinity.
 ///
 /// Errors: VDB_INVALID_ARGUMENT, VDB_TIMEOUT, VDB_CANCELLED, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
-/// VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: scratch of the handle,
-/// reused, and for a k of many thousands what is left of its limit; nothing for the caller to free.
+/// VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: of the handle's limit, part
+/// of which is kept for searches; one takes about half a MB for a k up to 256, and 2 KB for each of a larger
+/// k. What others that run leave too little for is VDB_OUT_OF_MEMORY. Nothing for the caller to free.
 ///
 /// ```c
 /// vdb_search_params_t params = {0};

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::search::rerank::{self, Exact, Reader};
 use crate::search::scratch::Scratch;
 use crate::search::tile::Context;
-use crate::stats::Clock;
+use crate::stats::{Clock, SearchStats};
 use crate::topk::heap::TopK;
 use crate::types::Result;
 
@@ -18,7 +18,7 @@ const UNIT_ROWS: u32 = 4_096;
 /// # Errors
 /// `VDB_TIMEOUT`, `VDB_CANCELLED`, and what reading rows may give.
 pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Result<()> {
-    scratch.reserve_queries(1);
+    scratch.reserve_queries(1)?;
     let plan = context.plan;
     let snapshot = context.snapshot;
     let exact = Exact::new(context.kernels, snapshot.metric, snapshot.element, query);
@@ -38,20 +38,24 @@ pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Resul
         clock.lap_beside(own.stats.read_ns - read_ns, &mut own.stats.rerank_ns);
         Ok(())
     };
-    let mut top = std::mem::take(&mut scratch.queries[0].top);
-    top.try_reset(plan.k)?;
     let unit_count = units.clone().count();
-    match context.pool.filter(|_| context.threads > 1 && unit_count > 1) {
-        None => scan(0, 1, scratch, &mut top)?,
+    let threads = context.pool.map_or(1, |pool| context.threads.min(pool.threads()).min(unit_count));
+    let helpers = if threads > 1 { threads } else { 0 };
+    let mut lent = context.scratches.take_up_to(TopK::<u64>::bytes_max(plan.k), helpers)?;
+    let mut top = std::mem::take(&mut scratch.queries[0].top);
+    let reset = top.try_reset(plan.k);
+    let done = reset.and_then(|()| match context.pool.filter(|_| lent.len() > 1) {
+        // With memory for one, this thread does as well without it.
+        None => scan(0, 1, scratch, &mut top),
         Some(pool) => {
-            let workers = context.threads.min(pool.threads()).min(unit_count);
+            let workers = lent.len();
             let joined = Mutex::new((&mut top, &mut scratch.stats));
-            pool.try_for_each(workers, workers, |worker| {
-                let mut own = context.scratches.take();
-                own.reserve_queries(1);
+            pool.try_for_each_with(workers, &mut lent, |own, worker| {
+                own.reserve_queries(1)?;
+                own.stats = SearchStats::default();
                 let mut own_top = std::mem::take(&mut own.queries[0].top);
-                own_top.try_reset(plan.k)?;
-                scan(worker, workers, &mut own, &mut own_top)?;
+                let reset = own_top.try_reset(plan.k);
+                let done = reset.and_then(|()| scan(worker, workers, own, &mut own_top));
                 let mut guard = joined.lock().unwrap_or_else(PoisonError::into_inner);
                 for held in own_top.as_slice() {
                     guard.0.push(held.distance, held.key);
@@ -59,12 +63,12 @@ pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Resul
                 guard.1.add(&own.stats);
                 drop(guard);
                 own.queries[0].top = own_top;
-                context.scratches.give(own);
-                Ok(())
-            })?;
+                done
+            })
         }
-    }
+    });
     top.sorted();
+    // A search that failed leaves its buffers, too.
     scratch.queries[0].top = top;
-    Ok(())
+    done
 }

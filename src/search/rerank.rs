@@ -24,6 +24,8 @@ const PREFETCH_AHEAD: usize = 2;
 /// Rows between two looks at deadline and cancel token: of a mapped file, and where each row may be a read.
 const MAPPED_ROWS_A_LOOK: usize = 64;
 const READ_ROWS_A_LOOK: usize = 8;
+/// Bytes of whole leaves that are read at once on the path without mapping.
+pub const RUN_BYTES: usize = 256 * 1024;
 
 /// One query, ready for exact distances.
 pub struct Exact<'a> {
@@ -147,8 +149,6 @@ pub fn all(
     top: &mut TopK<u64>,
     reader: &mut Reader<'_>,
 ) -> Result<u64> {
-    /// Bytes that are read at once on the path without mapping.
-    const RUN_BYTES: usize = 256 * 1024;
     let vectors = &segment.vectors;
     let (stride, row_bytes) = (vectors.stride(), vectors.row_bytes());
     let run = (RUN_BYTES / stride).clamp(1, count.max(1) as usize) as u32;

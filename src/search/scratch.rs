@@ -1,13 +1,21 @@
 //! Working memory of searches: buffers that grow once and are lent again.
+//!
+//! What searches may take is counted before they begin, by the most that their lists can need, and what waits for the
+//! next search is counted with it. Together they have a part of the handle's limit; beyond that, a search takes from
+//! what the limit has left, or is refused.
 
+use std::mem;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, TryLockError};
 
-use crate::memory::AlignedBytes;
+use crate::memory::budget::{Budget, Share};
+use crate::memory::{try_reserve, try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::Candidates;
 use crate::stats::{thread_shard, SearchStats};
 use crate::topk::heap::{Scored, TopK};
+use crate::types::Result;
 
 /// Rows that are estimated at once: their numbers fit the first-level cache beside the query.
 pub const BLOCK_ROWS: usize = 256;
@@ -15,6 +23,9 @@ pub const BLOCK_ROWS: usize = 256;
 /// One scratch has this part of what all may keep, so that some threads have theirs, or so many bytes.
 const ONE_SHARE: u64 = 8;
 const ONE_BYTES_MIN: u64 = 2 << 20;
+
+/// What searches are called in the budget while they work with more than the part that is kept for them.
+pub const MORE_SEARCHES: &str = "a search";
 
 /// What one query needs from its start to its answer.
 #[derive(Default)]
@@ -44,6 +55,7 @@ impl QueryScratch {
 }
 
 /// What one thread needs for whatever query is at hand.
+#[derive(Default)]
 pub struct Scratch {
     /// One entry a query of the tile.
     pub queries: Vec<QueryScratch>,
@@ -56,6 +68,7 @@ pub struct Scratch {
 }
 
 /// Buffers that a stage fills and empties.
+#[derive(Default)]
 pub struct StageScratch {
     /// What the kernel counted for a block of codes.
     pub counted: Vec<i32>,
@@ -78,24 +91,15 @@ pub struct StageScratch {
 }
 
 impl Scratch {
-    /// Empty buffers. Allocates next to nothing.
-    pub fn new() -> Self {
-        Scratch {
-            queries: Vec::new(),
-            open: Vec::new(),
-            stage: StageScratch {
-                counted: vec![0; BLOCK_ROWS],
-                estimates: vec![0.0; BLOCK_ROWS],
-                deviations: vec![0.0; BLOCK_ROWS],
-                frontier: Vec::new(),
-                next: Vec::new(),
-                products: Vec::new(),
-                visits: Vec::new(),
-                positions: Vec::new(),
-                row: AlignedBytes::empty(),
-            },
-            stats: SearchStats::default(),
-        }
+    /// Buffers of one block, and else empty ones.
+    fn new() -> Result<Self> {
+        let stage = StageScratch {
+            counted: try_vec(BLOCK_ROWS, 0)?,
+            estimates: try_vec(BLOCK_ROWS, 0.0)?,
+            deviations: try_vec(BLOCK_ROWS, 0.0)?,
+            ..StageScratch::default()
+        };
+        Ok(Scratch { stage, ..Scratch::default() })
     }
 
     /// Bytes of the buffers that grow with what is searched.
@@ -113,45 +117,55 @@ impl Scratch {
     }
 
     /// Room for a tile of `count` queries.
-    pub fn reserve_queries(&mut self, count: usize) {
-        if self.queries.len() < count {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn reserve_queries(&mut self, count: usize) -> Result<()> {
+        let more = count.saturating_sub(self.queries.len());
+        if more > 0 {
+            try_reserve(&mut self.queries, more)?;
             self.queries.resize_with(count, QueryScratch::default);
         }
-    }
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self::new()
+        Ok(())
     }
 }
 
 /// Where one scratch waits, on cache lines of its own.
 #[repr(align(128))]
-struct Slot(Mutex<Option<Box<Scratch>>>);
+struct Slot(Mutex<Option<Scratch>>);
 
 /// Scratches between searches. Taking and giving back never waits: a busy slot is passed over. A thread looks first
 /// where no other does as a rule.
 pub struct ScratchPool {
     slots: Vec<Slot>,
-    kept_bytes_max: u64,
+    /// What searches have of the budget.
+    bytes_max: u64,
+    /// The most bytes that one scratch may have to be kept.
     one_bytes_max: u64,
-    kept_bytes: AtomicU64,
+    /// Of `bytes_max`: what waits, as it is, and what is lent, as it may become.
+    used_bytes: AtomicU64,
     peak_bytes: AtomicU64,
+    /// Where searches find more.
+    budget: Budget,
+}
+
+/// A scratch that a search works with. It is given back when the search ends, well or not.
+pub struct Lent<'a> {
+    pool: &'a ScratchPool,
+    scratch: Scratch,
+    /// What it may become, of the pool's bytes and beyond them.
+    own_bytes: u64,
+    beyond: Option<Share>,
 }
 
 impl ScratchPool {
-    /// A pool that keeps at most `slots` scratches, and at most `kept_bytes_max` bytes of them.
-    pub fn new(slots: usize, kept_bytes_max: u64) -> Self {
+    /// A pool that keeps at most `slots` scratches; those that wait and those that are lent take at most `bytes_max`,
+    /// and beyond that what `budget` has left.
+    pub fn new(slots: usize, bytes_max: u64, budget: Budget) -> Self {
         let slots = (0..slots).map(|_| Slot(Mutex::new(None))).collect();
-        let one_bytes_max = (kept_bytes_max / ONE_SHARE).max(kept_bytes_max.min(ONE_BYTES_MIN));
-        let (kept_bytes, peak_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        ScratchPool { slots, kept_bytes_max, one_bytes_max, kept_bytes, peak_bytes }
-    }
-
-    /// The most bytes that one scratch may have to be kept. What needs more is for its caller to account for.
-    pub fn one_bytes_max(&self) -> u64 {
-        self.one_bytes_max
+        let one_bytes_max = (bytes_max / ONE_SHARE).max(bytes_max.min(ONE_BYTES_MIN));
+        let (used_bytes, peak_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
+        ScratchPool { slots, bytes_max, one_bytes_max, used_bytes, peak_bytes, budget }
     }
 
     fn slots_for_thread(&self) -> impl Iterator<Item = &Slot> {
@@ -159,56 +173,152 @@ impl ScratchPool {
         self.slots[first..].iter().chain(&self.slots[..first])
     }
 
-    /// Bytes of the scratches that are not lent at the moment.
+    /// Bytes of the scratches, of those that are lent what they may become; without what is beyond the pool's part.
     pub fn memory_bytes(&self) -> u64 {
-        let held = self.slots.iter().filter_map(|slot| slot.0.try_lock().ok());
-        held.map(|slot| slot.as_ref().map_or(0, |scratch| scratch.memory_bytes())).sum()
+        self.used_bytes.load(Relaxed)
     }
 
-    /// The most bytes that scratches which were not lent took at a time.
+    /// The most of them at a time.
     pub fn peak_bytes(&self) -> u64 {
         self.peak_bytes.load(Relaxed)
     }
 
-    /// A scratch, used or new.
-    pub fn take(&self) -> Box<Scratch> {
-        for slot in self.slots_for_thread() {
-            let held = match slot.0.try_lock() {
-                Ok(mut held) => held.take(),
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
-                Err(TryLockError::WouldBlock) => None,
-            };
-            if let Some(mut scratch) = held {
-                self.kept_bytes.fetch_sub(scratch.memory_bytes(), Relaxed);
-                scratch.stats = SearchStats::default();
-                return scratch;
+    /// Bytes that could be lent now.
+    pub fn free_bytes(&self) -> u64 {
+        let waiting = self.slots.iter().filter_map(|slot| slot.0.try_lock().ok());
+        let waiting: u64 = waiting.map(|slot| slot.as_ref().map_or(0, Scratch::memory_bytes)).sum();
+        let own = self.bytes_max.saturating_sub(self.memory_bytes()).saturating_add(waiting);
+        own.saturating_add(self.budget.left_bytes())
+    }
+
+    /// A scratch, used or new, for a search whose lists take at most `bytes`.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the searches that run have left too little of the limit.
+    pub fn take(&self, bytes: u64) -> Result<Lent<'_>> {
+        let waiting = self.slots_for_thread().find_map(Slot::take);
+        let own_bytes = waiting.as_ref().map_or(0, Scratch::memory_bytes);
+        let scratch = waiting.map_or_else(Scratch::new, Ok)?;
+        let more = bytes.max(scratch.memory_bytes()) - own_bytes;
+        // On a failure it goes back to where it waited.
+        let mut lent = Lent { pool: self, scratch, own_bytes, beyond: None };
+        lent.scratch.stats = SearchStats::default();
+        if !self.add(more) {
+            lent.beyond = self.add_beyond(more, &mut lent.own_bytes)?;
+        } else {
+            lent.own_bytes += more;
+        }
+        Ok(lent)
+    }
+
+    /// As [`take`](Self::take), at most `most` of them: as many as there is memory for.
+    ///
+    /// # Errors
+    /// `OutOfMemory` without room for the list.
+    pub fn take_up_to(&self, bytes: u64, most: usize) -> Result<Vec<Lent<'_>>> {
+        let mut lent = try_with_capacity(most)?;
+        lent.extend((0..most).map_while(|_| self.take(bytes).ok()));
+        Ok(lent)
+    }
+
+    /// Counts `more` bytes if the pool's part has room for them.
+    fn add(&self, more: u64) -> bool {
+        let with = |used: u64| used.checked_add(more).filter(|sum| *sum <= self.bytes_max);
+        let Ok(before) = self.used_bytes.fetch_update(Relaxed, Relaxed, with) else { return false };
+        // As a rule one load: a peak is seldom passed.
+        if before + more > self.peak_bytes.load(Relaxed) {
+            self.peak_bytes.fetch_max(before + more, Relaxed);
+        }
+        true
+    }
+
+    /// Finds `more` bytes where what waits, and what the budget has left, must help; adds to `own_bytes` what came of
+    /// the pool's part.
+    #[cold]
+    fn add_beyond(&self, more: u64, own_bytes: &mut u64) -> Result<Option<Share>> {
+        for slot in &self.slots {
+            if let Some(waiting) = slot.take() {
+                let bytes = waiting.memory_bytes();
+                drop(waiting);
+                self.used_bytes.fetch_sub(bytes, Relaxed);
+            }
+            if self.add(more) {
+                *own_bytes += more;
+                return Ok(None);
             }
         }
-        Box::default()
+        // The rest of the pool's part; another search may be quicker.
+        let mut own = more.min(self.bytes_max.saturating_sub(self.memory_bytes()));
+        if !self.add(own) {
+            own = 0;
+        }
+        *own_bytes += own;
+        let beyond = self.budget.reserve(MORE_SEARCHES, more - own);
+        beyond.map(Some).map_err(|error| {
+            error.context("ask for fewer searches at a time or for a smaller k, or give them more memory")
+        })
     }
 
     /// Keeps a scratch for the next search, or frees it if all slots are taken or the bytes are, or it has grown too
-    /// large.
-    pub fn give(&self, scratch: Box<Scratch>) {
+    /// large. It was counted as `own_bytes`.
+    fn give(&self, scratch: Scratch, own_bytes: u64) {
         let bytes = scratch.memory_bytes();
-        if bytes > self.one_bytes_max {
-            return;
-        }
-        let kept_bytes = self.kept_bytes.fetch_add(bytes, Relaxed).saturating_add(bytes);
-        if kept_bytes <= self.kept_bytes_max {
-            // As a rule one load: a peak is seldom passed.
-            if kept_bytes > self.peak_bytes.load(Relaxed) {
-                self.peak_bytes.fetch_max(kept_bytes, Relaxed);
+        let as_it_is = |used: u64| Some(used - own_bytes + bytes).filter(|sum| *sum <= self.bytes_max);
+        let mut counted = own_bytes;
+        // What a panic has left is not for the next search.
+        if bytes <= self.one_bytes_max
+            && !std::thread::panicking()
+            && self.used_bytes.fetch_update(Relaxed, Relaxed, as_it_is).is_ok()
+        {
+            counted = bytes;
+            let mut scratch = Some(scratch);
+            if self.slots_for_thread().any(|slot| slot.put(&mut scratch)) {
+                return;
             }
-            for slot in self.slots_for_thread() {
-                if let Ok(mut held) = slot.0.try_lock() {
-                    if held.is_none() {
-                        *held = Some(scratch);
-                        return;
-                    }
-                }
-            }
+        } else {
+            drop(scratch);
         }
-        self.kept_bytes.fetch_sub(bytes, Relaxed);
+        self.used_bytes.fetch_sub(counted, Relaxed);
+    }
+}
+
+impl Slot {
+    fn take(&self) -> Option<Scratch> {
+        match self.0.try_lock() {
+            Ok(mut held) => held.take(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Takes the scratch in, if nothing is here.
+    fn put(&self, scratch: &mut Option<Scratch>) -> bool {
+        match self.0.try_lock() {
+            Ok(mut held) if held.is_none() => {
+                *held = scratch.take();
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Deref for Lent<'_> {
+    type Target = Scratch;
+
+    fn deref(&self) -> &Scratch {
+        &self.scratch
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut Scratch {
+        &mut self.scratch
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.pool.give(mem::take(&mut self.scratch), self.own_bytes);
     }
 }

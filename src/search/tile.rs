@@ -10,12 +10,13 @@ use crate::index::tree::Tree;
 use crate::kernels::Kernels;
 use crate::memory::{try_reserve, try_with_capacity};
 use crate::pool::Pool;
+use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::Candidates;
 use crate::search::descend::{descend, rank_centres, Route};
 use crate::search::plan::Plan;
 use crate::search::rerank::{self, Exact, Reader};
 use crate::search::scan::Scan;
-use crate::search::scratch::{QueryScratch, Scratch, ScratchPool};
+use crate::search::scratch::{Lent, QueryScratch, Scratch, ScratchPool};
 use crate::search::snapshot::{Segment, Snapshot};
 use crate::stats::Clock;
 use crate::store::cache::VectorCache;
@@ -54,7 +55,7 @@ pub struct Context<'a> {
 /// # Errors
 /// `VDB_TIMEOUT`, `VDB_CANCELLED`, and what reading rows may give.
 pub fn run(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> Result<()> {
-    scratch.reserve_queries(queries.len());
+    scratch.reserve_queries(queries.len())?;
     // Queries that still want an answer; after the first round only those that found too few rows.
     let mut open = std::mem::take(&mut scratch.open);
     open.clear();
@@ -231,7 +232,13 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
         stats.codes_scanned += rows;
         if let Some(pool) = context.pool.filter(|_| rows >= PARALLEL_ROWS && context.threads > 1) {
             let units = units(scan, leaves, bases)?;
-            return scan_units(context, scan, pool, &units, prepared, candidates);
+            let workers = context.threads.min(pool.threads()).min(units.len());
+            let bytes = QueryScratch::bytes_max(context.plan.k, context.plan.rows);
+            let mut lent = context.scratches.take_up_to(bytes, workers)?;
+            // With memory for one, this thread does as well without it.
+            if lent.len() > 1 {
+                return scan_units(context, scan, pool, &units, prepared, candidates, &mut lent);
+            }
         }
         for (nth, leaf) in leaves.iter().enumerate() {
             if nth % LEAVES_A_LOOK == 0 {
@@ -253,16 +260,18 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
         visits.extend(leaves.iter().enumerate().map(|(nth, leaf)| (leaf.key, *query, outer(nth))));
     }
     visits.sort_unstable();
-    for (nth, (leaf, query, outer)) in visits.iter().enumerate() {
+    stats.leaves_scanned += visits.len() as u64;
+    let scanned = visits.iter().enumerate().try_for_each(|(nth, (leaf, query, outer))| {
         if nth % LEAVES_A_LOOK == 0 {
             context.plan.stop.check()?;
         }
         let QueryScratch { prepared, bases, candidates, .. } = &mut states[*query as usize];
         stats.codes_scanned += scan.leaf(*leaf, *outer, prepared, bases, candidates, stage);
-    }
-    stats.leaves_scanned += visits.len() as u64;
+        Ok(())
+    });
+    // A search that was stopped leaves its buffers, too.
     stage.visits = visits;
-    Ok(())
+    scanned
 }
 
 /// True if the nth best of the leaves of a visit belongs to its outer half. A visit of all leaves has none: nothing is
@@ -302,15 +311,15 @@ fn scan_units(
     scan: &Scan<'_>,
     pool: &Pool,
     units: &[Unit],
-    prepared: &crate::quantize::query::PreparedQuery,
+    prepared: &PreparedQuery,
     candidates: &mut Candidates,
+    lent: &mut [Lent<'_>],
 ) -> Result<()> {
-    let workers = context.threads.min(pool.threads()).min(units.len()).max(1);
+    let workers = lent.len();
     let joined = Mutex::new(candidates);
-    pool.try_for_each(workers, workers, |worker| {
-        let mut scratch = context.scratches.take();
-        scratch.reserve_queries(1);
-        let Scratch { queries, stage, .. } = &mut *scratch;
+    pool.try_for_each_with(workers, lent, |scratch, worker| {
+        scratch.reserve_queries(1)?;
+        let Scratch { queries, stage, .. } = &mut **scratch;
         let own = &mut queries[0].candidates;
         own.reset(context.plan.k, context.plan.rows, context.plan.farthest)?;
         for unit in units.iter().skip(worker).step_by(workers) {
@@ -318,7 +327,6 @@ fn scan_units(
             scan.run(unit.first, unit.count, unit.base, unit.outer, prepared, own, stage);
         }
         joined.lock().unwrap_or_else(PoisonError::into_inner).merge(own);
-        context.scratches.give(scratch);
         Ok(())
     })
 }

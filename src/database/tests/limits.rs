@@ -33,12 +33,11 @@ fn searches_that_borrow_memory_are_in_the_report() {
     let before = database.memory();
     let call = database.call(handle::K_MAX, &SearchParams::default(), Stop::NEVER);
     let call = handle::Call { plan: crate::search::Plan { rows: u64::MAX, k: 1 << 20, ..call.plan }, ..call };
-    let mut scratch = database.inner.scratches.take();
-    let share = database.run_alone(&floats[..DIM], &call, 1, &mut scratch).unwrap();
-    let lent = share.as_ref().map_or(0, |share| share.bytes());
+    let scratch = database.run_alone(&floats[..DIM], &call, 1).unwrap();
     let during = database.memory();
-    assert!(lent > 0 && during.other_bytes == lent, "{lent} {during:?}");
-    drop(share);
+    assert!(during.scratch_bytes > before.scratch_bytes && during.other_bytes > 1 << 20, "{during:?}");
+    let lent = during.total_bytes - before.total_bytes;
+    drop(scratch);
     let after = database.memory();
     assert_eq!(after.other_bytes, before.other_bytes);
     assert!(after.peak_bytes >= before.peak_bytes + lent, "{before:?} {after:?}");
