@@ -241,6 +241,42 @@ fn recall_within_a_limit_is_that_of_a_search() {
 }
 
 #[test]
+fn of_those_within_a_limit_the_recall_asked_for_is_found_whatever_the_segments() {
+    for metric in METRICS {
+        // Segments of one size, and a small remainder.
+        for (rows, segment_rows) in [(12_000, 4_000), (13_000, 6_000)] {
+            let params = BuildParams { leaf_rows: 24, segment_rows, ..BuildParams::default() };
+            let index = Index::new(Set::typical(metric, rows, 32), &params);
+            let queries = index.set.queries(40);
+            for rank in [10, 300] {
+                let limits = queries
+                    .chunks_exact(32)
+                    .map(|query| (query, search(&index.db, query, rank, &exact()).distances[rank - 1]));
+                let limits: Vec<(&[f32], f32)> = limits.collect();
+                for recall in [0.8, 0.9, 0.95, 0.99] {
+                    // More are asked for than lie within, and the very number.
+                    for k in [rank, 2 * rank, 10 * rank] {
+                        let found: usize = limits
+                            .iter()
+                            .map(|(query, limit)| {
+                                let limited = SearchParams { max_distance: Some(*limit), recall, ..plain() };
+                                search(&index.db, query, k, &limited).ids.len()
+                            })
+                            .sum();
+                        let reached = found as f32 / (rank * limits.len()) as f32;
+                        assert!(
+                            reached >= recall,
+                            "{} {rows}/{segment_rows}: {reached} of {rank} within the limit, {recall} asked, k {k}",
+                            metric.name()
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_limit_reached_in_a_small_segment_widens_no_other() {
     let dim = 16;
     let codes = |segment_rows| {
