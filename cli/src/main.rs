@@ -5,9 +5,9 @@
 //!
 //! - [`args`]: what the command line accepts;
 //! - one module a command: [`build`], [`search`], [`info`], [`bench`], [`verify`], [`gen`], [`truth`];
-//! - [`output`], [`progress`], [`failure`]: what the user sees;
+//! - [`output`], [`closed`], [`progress`], [`failure`]: what the user sees;
 //! - [`vectors`], [`process`], [`interrupt`]: files of vectors, this process's memory, Ctrl-C.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(
     not(test),
@@ -17,6 +17,7 @@
 mod args;
 mod bench;
 mod build;
+mod closed;
 mod failure;
 mod gen;
 mod info;
@@ -36,8 +37,10 @@ use args::{Arguments, Command};
 use failure::Failure;
 
 fn main() -> ExitCode {
-    // Wrong usage ends here, with status 2 and clap's own words.
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(words) => return told(&words),
+    };
     let quiet = arguments.quiet;
     let done = match &arguments.command {
         Command::Build(args) => build::run(args, quiet),
@@ -48,6 +51,20 @@ fn main() -> ExitCode {
         Command::Gen(args) => gen::run(args, quiet),
         Command::Truth(args) => truth::run(args, quiet),
     };
+    status(done)
+}
+
+/// Help, or wrong usage, in clap's own words.
+fn told(words: &clap::Error) -> ExitCode {
+    let printed =
+        if words.use_stderr() { words.print().map_err(Failure::from) } else { output::print_help(words) };
+    match printed {
+        Ok(()) => ExitCode::from(u8::try_from(words.exit_code()).unwrap_or(1)),
+        failed => status(failed),
+    }
+}
+
+fn status(done: Result<(), Failure>) -> ExitCode {
     match done {
         // Who reads our output has seen enough: nothing went wrong.
         Ok(()) | Err(Failure::ReaderLeft) => ExitCode::SUCCESS,

@@ -7,16 +7,28 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 
 use serde::Serialize;
 
+use crate::closed::is_closed;
 use crate::failure::Failure;
 
-/// Buffered stdout, for one command.
-pub fn stdout() -> BufWriter<StdoutLock<'static>> {
-    BufWriter::with_capacity(1 << 16, io::stdout().lock())
+/// Buffered stdout, for one command; none where nobody can write to it.
+pub fn stdout() -> Result<BufWriter<StdoutLock<'static>>, Failure> {
+    if is_closed() {
+        return Err(Failure::new("cannot write the output: stdout is closed"));
+    }
+    Ok(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+}
+
+/// Prints the help that was asked for.
+pub fn print_help(words: &clap::Error) -> Result<(), Failure> {
+    drop(stdout()?);
+    words.print()?;
+    io::stdout().flush()?;
+    Ok(())
 }
 
 /// Prints one value as JSON, indented.
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let mut out = stdout();
+    let mut out = stdout()?;
     serde_json::to_writer_pretty(&mut out, value)?;
     writeln!(out)?;
     out.flush()?;
@@ -25,7 +37,7 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Prints text, with the line end that it lacks.
 pub fn print_text(text: &str) -> Result<(), Failure> {
-    let mut out = stdout();
+    let mut out = stdout()?;
     writeln!(out, "{}", text.trim_end())?;
     out.flush()?;
     Ok(())

@@ -38,7 +38,7 @@ pub fn run(args: &SearchArgs) -> Result<(), Failure> {
     };
     // More neighbours than rows do not exist; asking for the rows alone keeps the buffers small.
     let k = args.k.min(database.rows().max(1)) as usize;
-    let mut out = output::stdout();
+    let mut out = output::stdout()?;
     let mut print = Printer { out: &mut out, json: args.json, printed: 0 };
     print.begin(args.k)?;
     let at_once = (NEIGHBOURS_AT_ONCE / k).clamp(1, QUERIES_AT_ONCE);

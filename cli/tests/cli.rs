@@ -434,13 +434,42 @@ fn a_reader_that_leaves_is_no_error() {
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
 }
 
+/// Every command that prints, and help.
+#[cfg(target_os = "linux")]
+const PRINTING: [&str; 11] = [
+    "info index",
+    "info index --json",
+    "search index --queries queries.fbin",
+    "search index --queries queries.fbin --json",
+    "bench index --queries queries.fbin --limit-queries 5",
+    "verify index",
+    "build rows.fbin another --metric l2",
+    "truth rows.fbin truth.ibin --queries queries.fbin --metric l2",
+    "gen more.fbin --rows 50 --dim 8",
+    "--help",
+    "--version",
+];
+
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_under_the_output_is_told() {
+fn output_that_cannot_be_written_is_told() {
     let bench = Bench::with_index("l2");
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = bench.command(&["info", "index"]).stdout(full).output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr.starts_with("vdb: cannot write the output") && stderr.lines().count() == 1, "{stderr}");
+    for args in PRINTING {
+        // No room; closed; open for reading alone.
+        for to in [">/dev/full", ">&-", "1</dev/null"] {
+            // What the one before has built is there.
+            let _ = std::fs::remove_dir_all(bench.path("another"));
+            let line = format!("{} --quiet {args} {to}", env!("CARGO_BIN_EXE_vdb"));
+            let mut shell = Command::new("sh");
+            let output = shell.args(["-c", &line]).current_dir(bench.dir.path()).output().unwrap();
+            let stderr = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{args} {to}: {stderr}");
+            let is_line = stderr.starts_with("vdb: cannot write the output") && stderr.lines().count() == 1;
+            assert!(is_line, "{args} {to}: {stderr}");
+        }
+        let _ = std::fs::remove_dir_all(bench.path("another"));
+        let line = format!("{} --quiet {args} | true", env!("CARGO_BIN_EXE_vdb"));
+        let output = Command::new("sh").args(["-c", &line]).current_dir(bench.dir.path()).output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{args}, piped to one that leaves");
+    }
 }
