@@ -123,7 +123,9 @@ pub fn encode(
         let held = &*truth;
         work.pool.try_for_each_with(wave.len(), &mut workspaces, |workspace, nth| {
             work.stop.check()?;
-            next.get(nth).into_iter().for_each(|piece| source.announce(&piece.rows(partition)));
+            if let Some(piece) = next.get(nth).filter(|_| source.reads_ahead()) {
+                source.announce(&piece.rows(partition));
+            }
             let mut part = parts[nth].lock().unwrap_or_else(PoisonError::into_inner);
             encode_piece(work, layout, partition, transform, held, &wave[nth], workspace, &mut part)
         })?;

@@ -501,6 +501,10 @@ impl Rows for RowRange<'_> {
         self.source.gather(&rows, out)
     }
 
+    fn reads_ahead(&self) -> bool {
+        self.source.reads_ahead()
+    }
+
     fn announce(&self, rows: &[u64]) {
         if self.first == 0 {
             return self.source.announce(rows);

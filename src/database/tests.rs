@@ -59,9 +59,15 @@ struct Crowd<'a> {
     rows: ArrayRows<'a>,
     inside: AtomicUsize,
     most: AtomicUsize,
+    announced: AtomicUsize,
 }
 
-impl Crowd<'_> {
+impl<'a> Crowd<'a> {
+    fn new(rows: ArrayRows<'a>) -> Self {
+        let [inside, most, announced] = Default::default();
+        Crowd { rows, inside, most, announced }
+    }
+
     fn through<T>(&self, work: impl FnOnce() -> T) -> T {
         self.most.fetch_max(self.inside.fetch_add(1, SeqCst) + 1, SeqCst);
         // Lets the others come in.
@@ -93,9 +99,24 @@ impl Rows for Crowd<'_> {
         self.through(|| self.rows.gather(rows, out))
     }
 
+    fn announce(&self, rows: &[u64]) {
+        self.announced.fetch_add(rows.len(), SeqCst);
+    }
+
     fn describe(&self) -> String {
         self.rows.describe()
     }
+}
+
+#[test]
+fn rows_in_memory_are_not_announced() {
+    let floats = floats(1);
+    let rows = ArrayRows::of_floats(&floats, DIM).unwrap();
+    let source = Crowd::new(rows);
+    let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    let params = BuildParams { leaf_rows: 8, ..params() };
+    create::build_vfs(&vfs, &source, None, &params, &Job::default()).unwrap();
+    assert_eq!(source.announced.into_inner(), 0);
 }
 
 #[test]
@@ -109,7 +130,7 @@ fn a_build_uses_no_more_of_a_lent_pool_than_its_memory_limit_allows() {
     };
     for (limit, fits) in [(told(1), 1), (told(2), 2), (told(16), 16)] {
         let rows = ArrayRows::of_floats(&floats, DIM).unwrap();
-        let source = Crowd { rows, inside: AtomicUsize::new(0), most: AtomicUsize::new(0) };
+        let source = Crowd::new(rows);
         let params = BuildParams { memory_limit_bytes: limit, ..params() };
         let job = Job { pool: Some(&pool), ..Job::default() };
         let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());

@@ -54,6 +54,11 @@ pub trait Rows: Sync {
     /// As [`read`](Self::read).
     fn gather(&self, rows: &[u64], out: &mut [u8]) -> Result<()>;
 
+    /// Whether [`announce`](Self::announce) is of any use.
+    fn reads_ahead(&self) -> bool {
+        false
+    }
+
     /// Hint: these rows, best ascending, are gathered soon. A file begins to read them, all at once.
     fn announce(&self, _rows: &[u64]) {}
 

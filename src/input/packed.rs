@@ -185,6 +185,10 @@ impl Rows for PackedRows {
         Ok(())
     }
 
+    fn reads_ahead(&self) -> bool {
+        true
+    }
+
     fn announce(&self, mut rows: &[u64]) {
         let byte_of = |row: u64| self.start.saturating_add(row.saturating_mul(self.stride as u64));
         while let [first, ..] = *rows {
