@@ -1,7 +1,7 @@
 //! The nearest centroids of rows.
 //!
-//! In: rows and centroids, packed. Out: for each row the indices of its nearest centroids, nearest first,
-//! ties to the smaller index, and the squared distances on request.
+//! In: rows and centroids, packed. Out: for each row the index of its nearest centroid, ties to the smaller index,
+//! and the squared distance on request; within a block, the few nearest.
 //!
 //! |x - c|^2 = |x|^2 + |c|^2 - 2 x.c, and |x|^2 is the same for every centroid: a matrix product and one
 //! addition rank them. With rows far from the origin the large terms cancel and leave noise, so centroids
@@ -65,50 +65,28 @@ pub fn assign(
     out: &mut [u32],
     distances: Option<&mut [f32]>,
 ) {
-    assign_few(rows, centroids, 1, pool, out, distances);
+    assign_until(rows, centroids, pool, &Stop::NEVER, out, distances);
 }
 
-/// The `few` nearest centroids of each row, nearest first, [`NO_CENTROID`] (at distance infinity) where there
-/// are no more.
-///
-/// * `rows`: n x dim, packed
-/// * `out`: n x few indices
-/// * `distances`: n x few squared distances, if wanted
-///
-/// # Panics
-/// If `few` is 0, there are no centroids, or a length does not fit.
-pub fn assign_few(
-    rows: &[f32],
-    centroids: &Centroids,
-    few: usize,
-    pool: &Pool,
-    out: &mut [u32],
-    distances: Option<&mut [f32]>,
-) {
-    assign_until(rows, centroids, few, pool, &Stop::NEVER, out, distances);
-}
-
-/// [`assign_few`], until `stop` says so: then some outputs are left as they were.
+/// [`assign`], until `stop` says so: then some outputs are left as they were.
 pub(crate) fn assign_until(
     rows: &[f32],
     centroids: &Centroids,
-    few: usize,
     pool: &Pool,
     stop: &Stop<'_>,
     out: &mut [u32],
     distances: Option<&mut [f32]>,
 ) {
     let ranking = Ranking::new(&centroids.data, centroids.dim);
-    for_each_block(rows, few, BLOCK_ROWS, &ranking, pool, stop, out, distances, |rows, found| {
+    for_each_block(rows, BLOCK_ROWS, &ranking, pool, stop, out, distances, |rows, found| {
         ranking.nearest(rows, found);
     });
 }
 
-/// Cuts rows and outputs into blocks, lets `find` fill the lists of each block with ranks, and makes them
+/// Cuts rows and outputs into blocks, lets `find` fill the lists of each block with ranks, one a row, and makes them
 /// distances if those are wanted. Once `stop` says so, blocks are left as they were.
 pub(crate) fn for_each_block(
     rows: &[f32],
-    few: usize,
     block_rows: usize,
     ranking: &Ranking,
     pool: &Pool,
@@ -118,24 +96,24 @@ pub(crate) fn for_each_block(
     find: impl Fn(&[f32], &mut Nearest<'_>) + Sync,
 ) {
     let dim = ranking.dim;
-    assert!(few > 0 && rows.len().is_multiple_of(dim) && out.len() == rows.len() / dim * few);
-    let blocks = rows.chunks(block_rows * dim).zip(out.chunks_mut(block_rows * few));
+    assert!(rows.len().is_multiple_of(dim) && out.len() == rows.len() / dim);
+    let blocks = rows.chunks(block_rows * dim).zip(out.chunks_mut(block_rows));
     match distances {
         None => pool.for_each_of(blocks, pool.threads(), |(rows, ids)| {
             if stop.check().is_err() {
                 return;
             }
             let mut ranks = vec![0.0; ids.len()];
-            find(rows, &mut Nearest::new(few, ids, &mut ranks));
+            find(rows, &mut Nearest::new(1, ids, &mut ranks));
         }),
         Some(distances) => {
-            assert_eq!(distances.len(), rows.len() / dim * few);
-            let blocks = blocks.zip(distances.chunks_mut(block_rows * few));
+            assert_eq!(distances.len(), rows.len() / dim);
+            let blocks = blocks.zip(distances.chunks_mut(block_rows));
             pool.for_each_of(blocks, pool.threads(), |((rows, ids), ranks)| {
                 if stop.check().is_err() {
                     return;
                 }
-                let mut found = Nearest::new(few, ids, ranks);
+                let mut found = Nearest::new(1, ids, ranks);
                 find(rows, &mut found);
                 ranking.ranks_to_distances(rows, &mut found);
             });
@@ -319,10 +297,17 @@ mod tests {
         let dim = centroids.dim;
         let n = rows.len() / dim;
         let (mut ids, mut distances) = (vec![7; n * few], vec![f32::NAN; n * few]);
-        assign_few(rows, centroids, few, &Pool::new(2), &mut ids, Some(&mut distances));
-        let mut ids_alone = vec![9; n * few];
-        assign_few(rows, centroids, few, &Pool::new(1), &mut ids_alone, None);
-        assert_eq!(ids, ids_alone);
+        let ranking = Ranking::new(&centroids.data, dim);
+        let mut found = Nearest::new(few, &mut ids, &mut distances);
+        ranking.nearest(rows, &mut found);
+        ranking.ranks_to_distances(rows, &mut found);
+        for (threads, with_distances) in [(1, false), (2, true)] {
+            let (mut nearest, mut near) = (vec![9; n], vec![f32::NAN; n]);
+            let wanted = with_distances.then_some(&mut near[..]);
+            assign(rows, centroids, &Pool::new(threads), &mut nearest, wanted);
+            assert!(ids.iter().step_by(few).eq(&nearest));
+            assert!(!with_distances || distances.iter().step_by(few).eq(&near));
+        }
         for (i, row) in rows.chunks_exact(dim).enumerate() {
             let want = brute(row, centroids);
             let slack = tolerance * (1.0 + want.last().unwrap().0);
@@ -365,8 +350,9 @@ mod tests {
     #[test]
     fn equal_centroids_are_told_apart_by_index() {
         let centroids = Centroids { data: [[1.0f32, 2.0]; 40].concat(), dim: 2 };
-        let mut ids = [0; 6];
-        assign_few(&[1.0, 2.0, 5.0, -1.0], &centroids, 3, &Pool::new(1), &mut ids, None);
+        let (mut ids, mut ranks) = ([0; 6], [0.0; 6]);
+        let mut found = Nearest::new(3, &mut ids, &mut ranks);
+        Ranking::new(&centroids.data, 2).nearest(&[1.0, 2.0, 5.0, -1.0], &mut found);
         assert_eq!(ids, [0, 1, 2, 0, 1, 2]);
     }
 
@@ -375,8 +361,8 @@ mod tests {
         let centroids = Centroids { data: clustered(600, 20, 50, 1), dim: 20 };
         let rows = clustered(4000, 20, 50, 2);
         let run = |threads| {
-            let (mut ids, mut distances) = (vec![0; 8000], vec![0.0; 8000]);
-            assign_few(&rows, &centroids, 2, &Pool::new(threads), &mut ids, Some(&mut distances));
+            let (mut ids, mut distances) = (vec![0; 4000], vec![0.0; 4000]);
+            assign(&rows, &centroids, &Pool::new(threads), &mut ids, Some(&mut distances));
             (ids, distances)
         };
         let one = run(1);

@@ -90,7 +90,7 @@ impl CellTree {
 
     /// The cell of each row, and the squared distance from its nearest centre if wanted.
     pub fn assign(&self, rows: &[f32], pool: &Pool, out: &mut [u32], distances: Option<&mut [f32]>) {
-        self.router.assign_few(rows, 1, pool, &Stop::NEVER, out, distances);
+        self.router.assign(rows, pool, &Stop::NEVER, out, distances);
         out.iter_mut().for_each(|owner| *owner = self.cell_of[*owner as usize]);
     }
 }

@@ -66,7 +66,7 @@ pub fn kmeans(
     let mut owners = vec![0; row_count];
     let mut distances = vec![0.0; row_count];
     for _ in 0..params.iterations_max.max(1) {
-        assign_until(rows, &centroids, 1, pool, stop, &mut owners, Some(&mut distances));
+        assign_until(rows, &centroids, pool, stop, &mut owners, Some(&mut distances));
         if stop.check().is_err() {
             break;
         }

@@ -45,33 +45,23 @@ impl Router {
         Router { dim, cells: Ranking::new(cells, dim), groups: Some(groups) }
     }
 
-    /// As [`assign_few`](super::assign_few).
-    pub(crate) fn assign_few(
+    /// The nearest cell of each row, until `stop` says so; see [`assign`](super::assign).
+    pub(crate) fn assign(
         &self,
         rows: &[f32],
-        few: usize,
         pool: &Pool,
         stop: &Stop<'_>,
         out: &mut [u32],
         distances: Option<&mut [f32]>,
     ) {
         match &self.groups {
-            None => for_each_block(
-                rows,
-                few,
-                BLOCK_ROWS,
-                &self.cells,
-                pool,
-                stop,
-                out,
-                distances,
-                |rows, found| {
-                    self.cells.nearest(rows, found);
-                },
-            ),
+            None => {
+                let find = |rows: &[f32], found: &mut Nearest<'_>| self.cells.nearest(rows, found);
+                for_each_block(rows, BLOCK_ROWS, &self.cells, pool, stop, out, distances, find);
+            }
             Some(groups) => {
                 let find = |rows: &[f32], found: &mut Nearest<'_>| self.by_groups(groups, rows, found);
-                for_each_block(rows, few, GATHERED_ROWS, &self.cells, pool, stop, out, distances, find);
+                for_each_block(rows, GATHERED_ROWS, &self.cells, pool, stop, out, distances, find);
             }
         }
     }
@@ -147,11 +137,11 @@ mod tests {
         (cells, grouped, flat)
     }
 
-    fn run(router: &Router, rows: &[f32], few: usize, threads: usize) -> (Vec<u32>, Vec<f32>) {
-        let count = rows.len() / router.dim * few;
+    fn run(router: &Router, rows: &[f32], threads: usize) -> (Vec<u32>, Vec<f32>) {
+        let count = rows.len() / router.dim;
         let (mut out, mut distances) = (vec![0; count], vec![0.0; count]);
         let pool = Pool::new(threads);
-        router.assign_few(rows, few, &pool, &Stop::NEVER, &mut out, Some(&mut distances));
+        router.assign(rows, &pool, &Stop::NEVER, &mut out, Some(&mut distances));
         (out, distances)
     }
 
@@ -161,8 +151,8 @@ mod tests {
         let (cells, grouped, flat) = routers(400, dim);
         // Of the same clusters as the cells.
         let rows = clustered(9000, dim, 30, 1);
-        let (by_groups, distances) = run(&grouped, &rows, 1, 1);
-        let (all, nearest) = run(&flat, &rows, 1, 1);
+        let (by_groups, distances) = run(&grouped, &rows, 1);
+        let (all, nearest) = run(&flat, &rows, 1);
         let missed = by_groups.iter().zip(&all).filter(|(a, b)| a != b).count();
         assert!(missed < 9000 / 50, "{missed} of 9000");
         for (i, row) in rows.chunks_exact(dim).enumerate() {
@@ -175,15 +165,17 @@ mod tests {
     fn threads_do_not_change_a_bit() {
         let (_, grouped, _) = routers(300, 6);
         let rows = clustered(10_000, 6, 30, 2);
-        let one = run(&grouped, &rows, 3, 1);
-        THREADS.iter().for_each(|&threads| assert_eq!(run(&grouped, &rows, 3, threads), one));
+        let one = run(&grouped, &rows, 1);
+        THREADS.iter().for_each(|&threads| assert_eq!(run(&grouped, &rows, threads), one));
     }
 
     #[test]
     fn few_cells_are_named_in_order_and_once() {
         let (_, grouped, _) = routers(45, 6);
         let rows = clustered(100, 6, 30, 3);
-        let (ids, distances) = run(&grouped, &rows, 50, 1);
+        let (mut ids, mut distances) = (vec![0; 5000], vec![0.0; 5000]);
+        let groups = grouped.groups.as_ref().unwrap();
+        grouped.by_groups(groups, &rows, &mut Nearest::new(50, &mut ids, &mut distances));
         for (ids, distances) in ids.chunks_exact(50).zip(distances.chunks_exact(50)) {
             assert!(distances.is_sorted());
             let mut named: Vec<u32> = ids.iter().copied().filter(|&id| id != NO_CENTROID).collect();
@@ -196,7 +188,7 @@ mod tests {
     #[test]
     fn rows_that_overflow_still_find_a_cell() {
         let (_, grouped, _) = routers(100, 6);
-        let (ids, _) = run(&grouped, &[3e38; 12], 1, 1);
+        let (ids, _) = run(&grouped, &[3e38; 12], 1);
         assert!(ids.iter().all(|&id| id < 100));
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn train(
     let rounds = if centres.count() > FLAT_CENTRES_MAX { params.iterations_max } else { RESIZES_MAX };
     let (mut ordered, mut way) = router(centres, params, pool, stop);
     for _ in 0..rounds {
-        way.assign_few(sample, 1, pool, stop, &mut owners, None);
+        way.assign(sample, pool, stop, &mut owners, None);
         // Once stopped, some owners are of the round before, which may have had more centres.
         if stop.check().is_err() {
             break;

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::types::params::DIM_MAX;
+use crate::types::rng::SplitMix64;
 use crate::types::Status;
 use crate::vfs::faulty::FaultVfs;
 use crate::vfs::{Advice, FileName, MemVfs, Vfs};
@@ -10,18 +11,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// The next of a fixed sequence of numbers.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 /// Bytes that are elements of any type.
 fn elements(bytes: usize) -> Vec<u8> {
-    let mut state = 7;
-    (0..bytes).map(|_| random(&mut state) as u8).collect()
+    let mut random = SplitMix64::new(7);
+    (0..bytes).map(|_| random.next_u64() as u8).collect()
 }
 
 fn npy(descr: &str, fortran_order: &str, shape: &str, version: u8, elements: &[u8]) -> Vec<u8> {
@@ -92,10 +85,10 @@ fn check_reads(source: &dyn Rows, elements: &[u8]) {
     let row_bytes = source.row_bytes();
     let rows = source.rows();
     assert_eq!(rows as usize * row_bytes, elements.len());
-    let mut state = rows;
+    let mut random = SplitMix64::new(rows);
     for _ in 0..50 {
-        let first = random(&mut state) % (rows + 1);
-        let count = (random(&mut state) % (rows - first + 1)) as usize;
+        let first = random.below(rows + 1);
+        let count = random.below(rows - first + 1) as usize;
         let mut out = vec![0; count * row_bytes];
         source.read(first, count, &mut out).unwrap();
         assert_eq!(out, elements[first as usize * row_bytes..][..out.len()]);
@@ -103,9 +96,9 @@ fn check_reads(source: &dyn Rows, elements: &[u8]) {
     for round in 0..50 {
         // Any order, ascending with few gaps, ascending with many.
         let mut wanted: Vec<u64> = match round % 3 {
-            0 => (0..random(&mut state) % 40).map(|_| random(&mut state) % rows).collect(),
-            1 => (0..rows).filter(|_| random(&mut state) % 10 >= 1).collect(),
-            _ => (0..rows).filter(|_| random(&mut state) % 10 < 1).collect(),
+            0 => (0..random.below(40)).map(|_| random.below(rows)).collect(),
+            1 => (0..rows).filter(|_| random.below(10) >= 1).collect(),
+            _ => (0..rows).filter(|_| random.below(10) < 1).collect(),
         };
         wanted.truncate(2000);
         let mut out = vec![0; wanted.len() * row_bytes];

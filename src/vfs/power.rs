@@ -13,6 +13,7 @@
 
 use super::mem::{copy_from, copy_to, grow};
 use super::{FileName, Listing, LockGuard, Mapping, Vfs, VfsFile};
+use crate::types::rng::SplitMix64;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -113,7 +114,7 @@ impl PowerVfs {
     /// chosen by `seed`. Its counts begin at 0.
     pub fn crash(&self, seed: u64) -> PowerVfs {
         let disk = self.disk();
-        let mut random = Random(seed);
+        let mut random = Random(SplitMix64::new(seed));
         let files: Vec<Inode> = disk.files.iter().map(|inode| inode.survivor(&mut random)).collect();
         let mut names = disk.durable.clone();
         let survival = random.survival();
@@ -324,21 +325,13 @@ impl VfsFile for PowerFile {
     }
 }
 
-/// splitmix64.
-struct Random(u64);
+/// What chance does to unsynced bytes.
+struct Random(SplitMix64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     /// A number below `bound`, which is not 0.
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.0.below(bound)
     }
 
     fn survival(&mut self) -> Survival {

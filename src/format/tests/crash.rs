@@ -163,7 +163,7 @@ fn session(vfs: &PowerVfs, durable: &mut u64, random: &mut Random) -> std::resul
 /// An index, then up to four sessions each ended at some call by a loss of power or by the end of the
 /// process alone, then a whole one. `left_out` is a sync that none of the sessions makes.
 fn life(seed: u64, left_out: Option<u64>) -> std::result::Result<u64, String> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut vfs = PowerVfs::new();
     write_index(&(Arc::new(vfs.clone()) as Arc<dyn Vfs>), 5);
     let mut durable = 1;
@@ -207,7 +207,7 @@ fn a_session_makes_the_syncs_that_are_left_out_below() {
     let vfs = PowerVfs::new();
     write_index(&(Arc::new(vfs.clone()) as Arc<dyn Vfs>), 5);
     let before = vfs.syncs();
-    session(&vfs, &mut 1, &mut Random(1)).unwrap();
+    session(&vfs, &mut 1, &mut Random::new(1)).unwrap();
     assert_eq!(vfs.syncs() - before, SYNCS);
 }
 

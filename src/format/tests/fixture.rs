@@ -6,24 +6,25 @@ use crate::format::manifest::{Manifest, SegmentEntry};
 use crate::format::section::{SectionSpec, SegmentHeader};
 use crate::format::segment::SegmentFile;
 use crate::format::writer::SegmentWriter;
+use crate::types::rng::SplitMix64;
 use crate::types::{ElementType, Metric, Result};
 use crate::vfs::{FileName, MemVfs, OsVfs, Vfs};
 use std::sync::Arc;
 
-/// splitmix64.
-pub struct Random(pub u64);
+/// Numbers of a fixed sequence.
+pub struct Random(SplitMix64);
 
 impl Random {
+    pub fn new(seed: u64) -> Self {
+        Random(SplitMix64::new(seed))
+    }
+
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next_u64()
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+        self.0.below(bound as u64) as usize
     }
 
     pub fn bytes(&mut self, len: usize) -> Vec<u8> {
@@ -47,7 +48,7 @@ pub fn header(number: u64, rows: u64) -> SegmentHeader {
 
 /// Sections of different kinds: arrays and not, bulk and small, of several blocks, of one, empty.
 pub fn contents(rows: u64, seed: u64) -> Vec<(SectionSpec, Vec<u8>)> {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut make = |spec: SectionSpec| (spec, random.bytes(spec.bytes as usize));
     vec![
         make(SectionSpec::array(SectionKind::VECTORS, rows, 20).unwrap()),

@@ -167,7 +167,7 @@ fn every_contradiction_is_refused_by_name() {
 fn several_hostile_fields_at_once_are_refused_or_harmless() {
     let original = files();
     let fields = fields(&original.1);
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let mut accepted = 0;
     for _ in 0..60_000 {
         let mut changed = original.clone();
@@ -192,7 +192,7 @@ fn several_hostile_fields_at_once_are_refused_or_harmless() {
 
 #[test]
 fn any_bytes_as_a_manifest_are_an_error() {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     for _ in 0..20_000 {
         let len = random.below(300);
         let mut bytes = random.bytes(len);

@@ -42,7 +42,7 @@ fn the_same_input_makes_the_same_bytes_in_any_pieces() {
     write_segment(&whole, 1, 100_000).unwrap();
     let expected = read_file(&*whole, FileName::Segment(1));
     for seed in 0..4 {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
         let mut writer = SegmentWriter::create(&vfs, header(1, 100_000)).unwrap();
         let contents = contents(100_000, 1);
