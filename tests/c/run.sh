@@ -102,7 +102,25 @@ for name in layout api bad_input rules exact threads fork stack; do
 done
 if build dlopen -ldl; then run dlopen "$lib/libvdb.so"; else fail dlopen "does not compile"; fi
 
-# The same program with the static library.
+# The program of the README: what its reader knows of around it, and every other line as it stands there.
+{
+    echo '#include <stdio.h>'
+    sed -n '/^```c$/,/^```$/p' "$root/README.md" | grep '^#include'
+    echo 'int main(void) { static const float query[100] = {0};'
+    sed -n '/^```c$/,/^```$/p' "$root/README.md" | grep -v '^```\|^#include'
+    echo 'return 0; }'
+} >"$out/readme.c"
+# shellcheck disable=SC2086
+if grep -q vdb_search "$out/readme.c" &&
+    "$cc" -std=c99 $strict -I"$root/include" "$out/readme.c" -o "$out/readme" -L"$lib" -lvdb -Wl,-rpath,"$lib"; then
+    # Without an index it has an error to tell of.
+    told=$(cd "$out" && rm -rf words.vdb && ./readme 2>&1) && case $told in *words.vdb*) say readme ok ;; *) false ;; esac ||
+        fail readme "told '$told' where there is no index"
+else
+    fail readme "the program of README.md does not compile"
+fi
+
+# A test with the static library.
 if [ -e "$lib/libvdb.a" ]; then
     # shellcheck disable=SC2086
     if "$cc" -std=c99 $strict -I"$root/include" "$here/api.c" "$lib/libvdb.a" -o "$out/api-static" \
