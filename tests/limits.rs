@@ -10,6 +10,7 @@ use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
 
 use vdb::database::{self, CacheKind, Database, GivenIds, Job, OpenOptions};
 use vdb::input::ArrayRows;
+use vdb::pool::Pool;
 use vdb::types::params::{BuildParams, Filter, SearchParams, RERANK_ALL};
 use vdb::types::{ElementType, Metric, Status};
 
@@ -513,6 +514,35 @@ fn a_build_stays_below_its_estimate_and_reports_no_less_than_it_took() {
         let refused = database::build(dir.path(), &source, Some(&ids), &less, &Job::default()).unwrap_err();
         assert_eq!(refused.status(), Status::OutOfMemory);
         assert_eq!(refused.needed_bytes(), Some(estimate.build_memory_bytes), "{refused}");
+    }
+}
+
+#[test]
+fn a_build_of_many_cells_on_a_lent_pool_stays_below_its_estimate() {
+    let _turn = alone();
+    let pool = Pool::new(48);
+    // More cells than are compared with every row, of few rows and of many; of rows far from each other and alike.
+    for (count, dim, leaf_rows, metric) in [
+        (40_000, 2, 1, Metric::L2),
+        (40_000, 16, 3, Metric::Cosine),
+        (70_000, 8, 5, Metric::InnerProduct),
+        (9_000, 200, 1, Metric::L2),
+    ] {
+        let (dir, floats) = (folder(), rows(count, dim, 6));
+        let source = ArrayRows::of_floats(&floats, dim).unwrap();
+        let params = BuildParams { leaf_rows, metric, threads: 1, ..BuildParams::default() };
+        let told = database::estimate(count as u64, dim, ElementType::F32, GivenIds::None, &params).unwrap();
+        let limited = BuildParams { memory_limit_bytes: told.build_memory_bytes, ..params };
+        for pool in [None, Some(&pool)] {
+            let job = Job { pool, ..Job::default() };
+            let limited = BuildParams { replace: true, ..limited.clone() };
+            let work = || database::build(dir.path(), &source, None, &limited, &job).unwrap();
+            let (report, _, peak) = measured(work);
+            let told = told.build_memory_bytes;
+            println!("{count} x {dim}, {leaf_rows} a leaf, lent: {}: {peak} of {told}", pool.is_some());
+            assert!(peak as u64 <= told, "{count} x {dim}: took {peak}, told {told}");
+            assert!(report.peak_bytes >= peak as u64 && report.peak_bytes <= told);
+        }
     }
 }
 

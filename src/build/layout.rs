@@ -3,6 +3,7 @@
 //! `estimate` and the build itself use the same formulas, and a test holds them against what a build took.
 
 use crate::build::truth;
+use crate::cluster;
 use crate::index::tree::{Node, NodeFactors};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::quantize::rotation::PAD;
@@ -151,9 +152,28 @@ impl BuildLayout {
         let block = (self.block_rows * self.dim * (4 + self.element.bytes())) as u64;
         let order = self.rows * 12;
         let nodes = self.leaves_at_most() * (self.shape.padded as u64 * 4 + self.node_bytes());
+        let assigning = self.thread_bytes_of_cells().saturating_mul(threads as u64);
+        let first_pass = assigning.saturating_add(sample + block + self.centre_bytes());
         let cells = self.cell_memory_bytes().saturating_mul(threads as u64);
         let second_pass = cells.saturating_add(self.row_memory_bytes() + nodes);
-        (sample + block).max(second_pass).saturating_add(order + (8 << 20))
+        first_pass.max(second_pass).saturating_add(order + (8 << 20))
+    }
+
+    /// Bytes of all centres of cells: while they are trained, the old ones and the new, those that rows are compared
+    /// with, and the order of a router; then the sums of their rows in double precision, and the nodes.
+    fn centre_bytes(&self) -> u64 {
+        const COPIES: usize = 4;
+        const RECORDS: usize = 256;
+        let cells = if self.flat { 1 } else { self.cells };
+        (cells * (self.dim * (4 * COPIES + 8) + RECORDS)) as u64
+    }
+
+    /// Bytes of the rows and products that a thread compares with centres.
+    fn thread_bytes_of_cells(&self) -> u64 {
+        if self.flat {
+            return 0;
+        }
+        cluster::thread_bytes(self.cells, self.dim) as u64
     }
 
     /// Bytes of the finished segment on disk.
@@ -177,6 +197,17 @@ impl BuildLayout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_that_compare_rows_with_cells_are_in_the_least_memory() {
+        // The sample is most of what is needed: a thread of the second pass holds next to nothing.
+        let params = BuildParams { leaf_rows: 1, ..BuildParams::default() };
+        for (rows, dim) in [(8_000, 400), (40_000, 400), (400_000, 1_024)] {
+            let layout = BuildLayout::new(rows, dim, ElementType::F32, &params).unwrap();
+            let (one, many) = (layout.least_bytes(1), layout.least_bytes(64));
+            assert!(many - one >= 63 * (512 << 10), "{one} for one thread, {many} for 64");
+        }
+    }
 
     #[test]
     fn more_threads_never_need_less_memory() {

@@ -24,7 +24,7 @@ use crate::input::Rows;
 use crate::kernels::Kernels;
 use crate::memory::AlignedVec;
 use crate::pool::cancel::Stop;
-use crate::pool::Pool;
+use crate::pool::{Pool, Team};
 use crate::types::{Error, Metric, Result, Status};
 
 /// What all steps of a build share.
@@ -49,6 +49,11 @@ pub struct Work<'a> {
 const CHUNK_ROWS: usize = 256;
 
 impl Work<'_> {
+    /// The threads that may hold rows.
+    pub fn team(&self) -> Team<'_> {
+        self.pool.team(self.threads)
+    }
+
     /// Tells how far a phase has come, and stops if the caller or the clock says so.
     ///
     /// # Errors

@@ -67,7 +67,7 @@ pub fn partition(
         work.load_block(source, first as u64, &mut block, count)?;
         let floats = &block[..count * layout.dim];
         if let Some(tree) = &tree {
-            tree.assign(floats, work.pool, &mut owners[first..first + count], None);
+            tree.assign(floats, work.team(), &mut owners[first..first + count], None);
         }
         sums.add(floats, first as u64, &owners[first..first + count], held_out);
         first += count;
@@ -89,7 +89,7 @@ fn train(work: &Work<'_>, layout: &BuildLayout, source: &dyn Rows) -> Result<Cel
     work.gather_block(source, &numbers, &mut sample)?;
     let kmeans = kmeans_params(work, work.seed);
     let params = TreeParams { cells: layout.cells, fanout: layout.fanout, kmeans };
-    let tree = CellTree::train(&sample, layout.dim, &params, work.pool, &work.stop);
+    let tree = CellTree::train(&sample, layout.dim, &params, work.team(), &work.stop);
     work.progress("train", 1, 1)?;
     Ok(tree)
 }
@@ -235,7 +235,7 @@ fn divide(
     let mut sample = crate::memory::try_vec(sampled.len() * layout.dim, 0f32)?;
     work.gather_block(source, &sampled, &mut sample)?;
     let params = kmeans_params(work, seed);
-    let centroids = cluster::kmeans(&sample, layout.dim, wanted, &params, work.pool, &work.stop);
+    let centroids = cluster::kmeans(&sample, layout.dim, wanted, &params, work.team(), &work.stop);
     drop(sample);
     let parts = centroids.count();
     let mut owners = crate::memory::try_vec(rows.len(), 0u32)?;
@@ -246,7 +246,7 @@ fn divide(
         let numbers: Vec<u64> = chunk.iter().map(|row| u64::from(*row)).collect();
         let floats = &mut block[..numbers.len() * layout.dim];
         work.gather_block(source, &numbers, floats)?;
-        cluster::assign(floats, &centroids, work.pool, owners, None);
+        cluster::assign(floats, &centroids, work.team(), owners, None);
         for ((number, row), owner) in numbers.iter().zip(floats.chunks_exact(layout.dim)).zip(owners.iter()) {
             sums.add(row, *number, &[*owner], held_out);
         }

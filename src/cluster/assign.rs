@@ -14,8 +14,10 @@
 //! Calls `kernels` (matrix product) and `pool`.
 
 use super::numbers::{mean_of, squared_distance};
+use super::route::{BEAM, GATHERED_ROWS};
+use super::train::FLAT_CENTRES_MAX;
 use crate::kernels::gemm::inner_products;
-use crate::pool::{Pool, Stop};
+use crate::pool::{Stop, Team};
 
 /// Stands where a row has fewer centroids than were asked for.
 pub const NO_CENTROID: u32 = u32::MAX;
@@ -25,6 +27,14 @@ pub(crate) const BLOCK_ROWS: usize = 256;
 
 /// Centroids in a tile: with [`BLOCK_ROWS`] rows the products take 512 KiB.
 const TILE_CENTROIDS: usize = 512;
+
+/// Bytes that a thread takes for ranking rows against `cells` centres: the products of a block and a tile, the rows of
+/// a block and what the matrix product packs, and of a block that is gathered by group its choices.
+pub fn thread_bytes(cells: usize, dim: usize) -> usize {
+    let products = BLOCK_ROWS * TILE_CENTROIDS.min(cells) * 4;
+    let choices = if cells > FLAT_CENTRES_MAX { GATHERED_ROWS * (BEAM + 1) * 12 } else { BLOCK_ROWS * 4 };
+    products + choices + (BLOCK_ROWS + TILE_CENTROIDS.min(cells)) * dim * 4
+}
 
 /// Ranks compared at once with the worst kept.
 const LANES: usize = 16;
@@ -58,21 +68,21 @@ impl Centroids {
 ///
 /// # Panics
 /// If there are no centroids, or a length does not fit.
-pub fn assign(
+pub fn assign<'p>(
     rows: &[f32],
     centroids: &Centroids,
-    pool: &Pool,
+    pool: impl Into<Team<'p>>,
     out: &mut [u32],
     distances: Option<&mut [f32]>,
 ) {
-    assign_until(rows, centroids, pool, &Stop::NEVER, out, distances);
+    assign_until(rows, centroids, pool.into(), &Stop::NEVER, out, distances);
 }
 
 /// [`assign`], until `stop` says so: then some outputs are left as they were.
 pub(crate) fn assign_until(
     rows: &[f32],
     centroids: &Centroids,
-    pool: &Pool,
+    pool: Team<'_>,
     stop: &Stop<'_>,
     out: &mut [u32],
     distances: Option<&mut [f32]>,
@@ -89,7 +99,7 @@ pub(crate) fn for_each_block(
     rows: &[f32],
     block_rows: usize,
     ranking: &Ranking,
-    pool: &Pool,
+    pool: Team<'_>,
     stop: &Stop<'_>,
     out: &mut [u32],
     distances: Option<&mut [f32]>,
@@ -99,7 +109,7 @@ pub(crate) fn for_each_block(
     assert!(rows.len().is_multiple_of(dim) && out.len() == rows.len() / dim);
     let blocks = rows.chunks(block_rows * dim).zip(out.chunks_mut(block_rows));
     match distances {
-        None => pool.for_each_of(blocks, pool.threads(), |(rows, ids)| {
+        None => pool.for_each_of(blocks, |(rows, ids)| {
             if stop.check().is_err() {
                 return;
             }
@@ -109,7 +119,7 @@ pub(crate) fn for_each_block(
         Some(distances) => {
             assert_eq!(distances.len(), rows.len() / dim);
             let blocks = blocks.zip(distances.chunks_mut(block_rows));
-            pool.for_each_of(blocks, pool.threads(), |((rows, ids), ranks)| {
+            pool.for_each_of(blocks, |((rows, ids), ranks)| {
                 if stop.check().is_err() {
                     return;
                 }
@@ -282,6 +292,7 @@ impl Ranking {
 mod tests {
     use super::super::testing::{clustered, THREADS};
     use super::*;
+    use crate::pool::Pool;
 
     /// All centroids by distance in f64, ties to the smaller index.
     fn brute(row: &[f32], centroids: &Centroids) -> Vec<(f64, u32)> {

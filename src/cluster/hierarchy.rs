@@ -18,7 +18,7 @@ use super::kmeans::KmeansParams;
 use super::numbers::{normalise, MeanSum};
 use super::route::Router;
 use super::train::train;
-use crate::pool::{Pool, Stop};
+use crate::pool::{Stop, Team};
 use std::ops::Range;
 
 /// How to train a tree.
@@ -48,9 +48,15 @@ impl CellTree {
     ///
     /// # Panics
     /// If there are no rows.
-    pub fn train(sample: &[f32], dim: usize, params: &TreeParams, pool: &Pool, stop: &Stop<'_>) -> Self {
+    pub fn train<'p>(
+        sample: &[f32],
+        dim: usize,
+        params: &TreeParams,
+        pool: impl Into<Team<'p>>,
+        stop: &Stop<'_>,
+    ) -> Self {
         assert!(dim > 0 && !sample.is_empty() && sample.len().is_multiple_of(dim));
-        let (centres, router) = train(sample, dim, params.cells, &params.kmeans, pool, stop);
+        let (centres, router) = train(sample, dim, params.cells, &params.kmeans, pool.into(), stop);
         let Shape { order, child_ends } = Shape::new(centres, params);
         let mut cell_of = vec![0; order.len()];
         order.iter().zip(0..).for_each(|(centre, cell)| cell_of[*centre as usize] = cell);
@@ -89,8 +95,14 @@ impl CellTree {
     }
 
     /// The cell of each row, and the squared distance from its nearest centre if wanted.
-    pub fn assign(&self, rows: &[f32], pool: &Pool, out: &mut [u32], distances: Option<&mut [f32]>) {
-        self.router.assign(rows, pool, &Stop::NEVER, out, distances);
+    pub fn assign<'p>(
+        &self,
+        rows: &[f32],
+        pool: impl Into<Team<'p>>,
+        out: &mut [u32],
+        distances: Option<&mut [f32]>,
+    ) {
+        self.router.assign(rows, pool.into(), &Stop::NEVER, out, distances);
         out.iter_mut().for_each(|owner| *owner = self.cell_of[*owner as usize]);
     }
 }
@@ -166,6 +178,7 @@ mod tests {
     use super::super::testing::{clustered, objective, skewed, THREADS};
     use super::super::train::{row_of, sizes, FLAT_CENTRES_MAX};
     use super::*;
+    use crate::pool::Pool;
     use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
     fn params(cells: usize, fanout: usize) -> TreeParams {

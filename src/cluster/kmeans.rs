@@ -12,7 +12,7 @@
 use super::assign::{assign_until, Centroids, NO_CENTROID};
 use super::numbers::{group_by, members, normalise, MeanSum};
 use super::seeding::{draw, seeds};
-use crate::pool::{Pool, Stop};
+use crate::pool::{Stop, Team};
 use crate::types::rng::SplitMix64;
 
 /// Rounds end when at most one row in this many has changed its cell.
@@ -42,14 +42,15 @@ impl Default for KmeansParams {
 ///
 /// Returns 1 to `count` centroids; none if there are no rows or `count` is 0. Once `stop` says so it ends
 /// early, with centroids that are not good; the caller asks `stop` too.
-pub fn kmeans(
+pub fn kmeans<'p>(
     rows: &[f32],
     dim: usize,
     count: usize,
     params: &KmeansParams,
-    pool: &Pool,
+    pool: impl Into<Team<'p>>,
     stop: &Stop<'_>,
 ) -> Centroids {
+    let pool = pool.into();
     assert!(dim > 0 && rows.len().is_multiple_of(dim));
     let mut random = SplitMix64::new(params.seed);
     let mut centroids = Centroids { data: Vec::with_capacity(count.min(rows.len() / dim) * dim), dim };
@@ -95,12 +96,12 @@ pub(crate) fn move_to_means(
     order: &[u32],
     ends: &[u32],
     centroids: &mut Centroids,
-    pool: &Pool,
+    pool: Team<'_>,
 ) {
     let dim = centroids.dim;
     let cells_a_part = centroids.count().div_ceil(64);
     let parts = centroids.data.chunks_mut(cells_a_part * dim).enumerate();
-    pool.for_each_of(parts, pool.threads(), |(part, centres)| {
+    pool.for_each_of(parts, |(part, centres)| {
         let mut sum = MeanSum::new(dim);
         for (i, centre) in centres.chunks_exact_mut(dim).enumerate() {
             for &row in members(order, ends, part * cells_a_part + i) {
@@ -164,6 +165,7 @@ mod tests {
     use super::super::seeding::shuffled;
     use super::super::testing::{clustered, objective, THREADS};
     use super::*;
+    use crate::pool::Pool;
 
     fn train(rows: &[f32], dim: usize, count: usize, threads: usize) -> Centroids {
         kmeans(

@@ -27,7 +27,7 @@ mod train;
 mod testing;
 
 pub use crate::kernels::gemm::inner_products;
-pub use assign::{assign, Centroids};
+pub use assign::{assign, thread_bytes, Centroids};
 pub use balance::{split_into_leaves, LeafParams, Leaves};
 pub use hierarchy::{CellTree, TreeParams};
 pub use kmeans::{kmeans, KmeansParams};

@@ -10,13 +10,13 @@
 
 use super::assign::{for_each_block, Nearest, Ranking, BLOCK_ROWS, NO_CENTROID};
 use super::numbers::{group_by, members};
-use crate::pool::{Pool, Stop};
+use crate::pool::{Stop, Team};
 
 /// Groups that a row looks into.
 pub(crate) const BEAM: usize = 4;
 
 /// Rows that are gathered by group at once: enough that a group meets some hundred rows of a block.
-const GATHERED_ROWS: usize = 4096;
+pub(crate) const GATHERED_ROWS: usize = 4096;
 
 /// The way from rows to cells.
 #[derive(Clone, Debug)]
@@ -49,7 +49,7 @@ impl Router {
     pub(crate) fn assign(
         &self,
         rows: &[f32],
-        pool: &Pool,
+        pool: Team<'_>,
         stop: &Stop<'_>,
         out: &mut [u32],
         distances: Option<&mut [f32]>,
@@ -119,6 +119,7 @@ mod tests {
     use super::super::numbers::{mean_of, squared_distance};
     use super::super::testing::{clustered, THREADS};
     use super::*;
+    use crate::pool::Pool;
 
     /// Cells in groups of about 20, their router, and the plain one.
     fn routers(cells: usize, dim: usize) -> (Vec<f32>, Router, Router) {
@@ -141,7 +142,7 @@ mod tests {
         let count = rows.len() / router.dim;
         let (mut out, mut distances) = (vec![0; count], vec![0.0; count]);
         let pool = Pool::new(threads);
-        router.assign(rows, &pool, &Stop::NEVER, &mut out, Some(&mut distances));
+        router.assign(rows, (&pool).into(), &Stop::NEVER, &mut out, Some(&mut distances));
         (out, distances)
     }
 

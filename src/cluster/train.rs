@@ -13,7 +13,7 @@ use super::kmeans::{kmeans, move_to_means, KmeansParams};
 use super::numbers::{group_by, members, normalise};
 use super::route::Router;
 use super::seeding::seeds;
-use crate::pool::{Pool, Stop};
+use crate::pool::{Pool, Stop, Team};
 use crate::types::rng::SplitMix64;
 
 /// Up to this many centres, rows are compared with every one.
@@ -34,7 +34,7 @@ pub(crate) fn train(
     dim: usize,
     wanted: usize,
     params: &KmeansParams,
-    pool: &Pool,
+    pool: Team<'_>,
     stop: &Stop<'_>,
 ) -> (Centroids, Router) {
     let mut owners = vec![0; sample.len() / dim];
@@ -58,7 +58,7 @@ pub(crate) fn train(
 }
 
 /// The way to the centres, by groups if there are many; and the centres in its order.
-fn router(centres: Centroids, params: &KmeansParams, pool: &Pool, stop: &Stop<'_>) -> (Centroids, Router) {
+fn router(centres: Centroids, params: &KmeansParams, pool: Team<'_>, stop: &Stop<'_>) -> (Centroids, Router) {
     let (count, dim) = (centres.count(), centres.dim);
     if count <= FLAT_CENTRES_MAX {
         let router = Router::flat(&centres.data, dim);
@@ -80,7 +80,7 @@ fn first_centres(
     dim: usize,
     wanted: usize,
     params: &KmeansParams,
-    pool: &Pool,
+    pool: Team<'_>,
     stop: &Stop<'_>,
 ) -> Centroids {
     let wanted = wanted.clamp(1, sample.len() / dim);
@@ -139,7 +139,7 @@ fn resized(
     order: &[u32],
     ends: &[u32],
     params: &KmeansParams,
-    pool: &Pool,
+    pool: Team<'_>,
     stop: &Stop<'_>,
 ) -> Centroids {
     let dim = cells.dim;
@@ -148,7 +148,7 @@ fn resized(
         cells.data.chunks_exact_mut(dim).for_each(normalise);
     }
     let mut parts = vec![Vec::new(); cells.count()];
-    pool.for_each_of(parts.iter_mut().enumerate(), pool.threads(), |(cell, part)| {
+    pool.for_each_of(parts.iter_mut().enumerate(), |(cell, part)| {
         let rows = members(order, ends, cell);
         *part = match pieces(rows.len(), order.len(), ends.len()) {
             0 => Vec::new(),

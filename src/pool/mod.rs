@@ -56,6 +56,31 @@ pub struct Pool {
     guard: ForkGuard,
 }
 
+/// A pool, and how many of its threads a piece of work may use: each holds memory, which the caller has counted.
+#[derive(Clone, Copy)]
+pub struct Team<'a> {
+    pool: &'a Pool,
+    threads: usize,
+}
+
+impl<'a> From<&'a Pool> for Team<'a> {
+    /// All its threads.
+    fn from(pool: &'a Pool) -> Self {
+        pool.team(pool.threads())
+    }
+}
+
+impl Team<'_> {
+    /// As [`Pool::for_each_of`], on the threads of the team.
+    pub fn for_each_of<I>(&self, items: I, f: impl Fn(I::Item) + Sync)
+    where
+        I: ExactSizeIterator + Send,
+        I::Item: Send,
+    {
+        self.pool.for_each_of(items, self.threads, f);
+    }
+}
+
 /// The threads that help a caller.
 struct Workers {
     rayon: rayon::ThreadPool,
@@ -78,6 +103,11 @@ impl Pool {
     /// How many threads a loop may run on, the caller's among them; at least 1.
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// The pool for work that may use at most `threads` of its threads.
+    pub fn team(&self, threads: usize) -> Team<'_> {
+        Team { pool: self, threads: threads.clamp(1, self.threads) }
     }
 
     /// Whether loops run on their callers alone, since the system refused to make threads.
