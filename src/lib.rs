@@ -5,7 +5,7 @@
 //!
 //! Floors, top to bottom; imports run downward only (`tests/it/tidy.rs` keeps it so):
 //! `ffi` -> `database` -> `build` -> `search` -> `index`, `store` -> `format`, `input` ->
-//! `quantize`, `cluster`, `topk` -> `kernels`, `memory`, `pool`, `vfs`, `stats` -> `types`.
+//! `quantize`, `cluster`, `topk` -> `kernels`, `memory`, `pool`, `vfs`, `stats` -> `process`, `types`.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(
@@ -24,6 +24,7 @@ pub mod input;
 pub mod kernels;
 pub mod memory;
 pub mod pool;
+pub mod process;
 pub mod quantize;
 pub mod search;
 pub mod stats;

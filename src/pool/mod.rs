@@ -22,12 +22,11 @@
 
 pub mod cancel;
 mod claims;
-pub mod fork;
 mod gate;
 mod signals;
 
+pub use crate::process::ForkGuard;
 pub use cancel::Stop;
-pub use fork::ForkGuard;
 
 use crate::types::{Error, Result, Status};
 use claims::Claims;

@@ -17,6 +17,7 @@
 #![allow(unsafe_code, clippy::disallowed_types)]
 
 use super::{Advice, FileName, Listing, LockGuard, Mapping, Vfs, VfsFile, LIST_ENTRIES_MAX};
+use crate::process::ForkGuard;
 use crate::types::{Error, Result, Status};
 use std::ffi::{CStr, CString};
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -190,7 +191,7 @@ impl Vfs for OsVfs {
 
 /// The directories that one process has locked.
 struct Locked {
-    process: libc::pid_t,
+    guard: ForkGuard,
     /// Device and inode of each.
     places: Mutex<Vec<(u64, u64)>>,
 }
@@ -202,15 +203,14 @@ impl Locked {
     /// The table of this process. A forked child makes one of its own: what its parent has locked is not the child's,
     /// and a thread that the child does not have may have held the mutex.
     fn here() -> &'static Locked {
-        let process = this_process();
         let mut latest = LOCKED.load(Ordering::Acquire);
         loop {
             // SAFETY: NULL, or of a box below that was published when complete and is never freed.
             // Test: `a_second_writer_is_refused_until_the_first_is_gone`.
-            if let Some(table) = unsafe { latest.as_ref() }.filter(|table| table.process == process) {
+            if let Some(table) = unsafe { latest.as_ref() }.filter(|table| table.is_here()) {
                 return table;
             }
-            let own = Box::into_raw(Box::new(Locked { process, places: Mutex::default() }));
+            let own = Box::into_raw(Box::new(Locked { guard: ForkGuard::new(), places: Mutex::default() }));
             match LOCKED.compare_exchange(latest, own, Ordering::AcqRel, Ordering::Acquire) {
                 // SAFETY: it is public now, and nobody frees it.
                 Ok(_) => return unsafe { &*own },
@@ -225,18 +225,13 @@ impl Locked {
 
     /// Whether it is this process's, and not that of one that it was forked from.
     fn is_here(&self) -> bool {
-        self.process == this_process()
+        !self.guard.forked()
     }
 
     /// Never held across a call of the system.
     fn places(&self) -> MutexGuard<'_, Vec<(u64, u64)>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn this_process() -> libc::pid_t {
-    // SAFETY: takes nothing, and cannot fail.
-    unsafe { libc::getpid() }
 }
 
 /// An entry of the table of locked directories, as long as it lives.

@@ -139,6 +139,71 @@ fn a_lock_held_elsewhere_is_seen() {
     assert!(vfs.lock().unwrap().is_some());
 }
 
+/// Forks, and gives what `child` says there, a number from 0 to 127.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn in_child(child: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child only runs `child`, which makes no thread, and leaves by `_exit`, without destructors.
+    unsafe {
+        let process = libc::fork();
+        if process == 0 {
+            libc::alarm(10);
+            libc::_exit(std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(99));
+        }
+        let mut status = 0;
+        assert_eq!(libc::waitpid(process, &mut status, 0), process);
+        if libc::WIFEXITED(status) {
+            libc::WEXITSTATUS(status)
+        } else {
+            98
+        }
+    }
+}
+
+/// The next child is process number 1 of a namespace of its own; false where that is not allowed.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn next_child_is_number_1() -> bool {
+    // SAFETY: takes a number.
+    unsafe { libc::unshare(libc::CLONE_NEWPID) == 0 }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_child_with_the_number_of_its_parent_does_not_give_its_lock_back() {
+    const SKIPPED: i32 = 7;
+    let dir = tempfile::tempdir().unwrap();
+    let vfs = OsVfs::open_dir(dir.path()).unwrap();
+    let lock_is_held = || {
+        let elsewhere = std::fs::File::open(dir.path().join("LOCK")).unwrap();
+        elsewhere.try_lock().is_err()
+    };
+    let outcome = in_child(|| {
+        if !next_child_is_number_1() {
+            return SKIPPED;
+        }
+        in_child(|| {
+            assert_eq!(std::process::id(), 1);
+            let guard = std::cell::Cell::new(vfs.lock().unwrap());
+            if !next_child_is_number_1() {
+                return SKIPPED;
+            }
+            let child = in_child(|| {
+                assert_eq!(std::process::id(), 1);
+                drop(guard.take());
+                0
+            });
+            assert!(child == 0 && lock_is_held());
+            drop(guard.take());
+            i32::from(lock_is_held())
+        })
+    });
+    assert!(outcome == 0 || outcome == SKIPPED, "{outcome}");
+    if outcome == SKIPPED {
+        println!("skipped: only root may make namespaces of process numbers");
+    }
+}
+
 #[test]
 fn a_listing_names_ours_and_counts_the_rest() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,6 +4,9 @@
 //! reads as 0 says: forked. Where that is not to be had, `getpid` is compared, a system call of some
 //! hundred nanoseconds. `pthread_atfork` would leave a hook in the host for ever.
 //!
+//! A number of a process says less than it seems to: it comes back when its process has ended, and the first process
+//! of every container is number 1.
+//!
 //! Calls `mmap` and `getpid`.
 #![allow(unsafe_code)]
 
