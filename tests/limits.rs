@@ -2,98 +2,27 @@
 //!
 //! A binary of its own, since it counts what the whole process allocates. Its tests take turns.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Barrier, Mutex, MutexGuard, PoisonError};
+use std::sync::Barrier;
 
 use vdb::database::{self, CacheKind, Database, GivenIds, Job, OpenOptions};
 use vdb::input::ArrayRows;
 use vdb::pool::Pool;
-use vdb::types::params::{BuildParams, Filter, SearchParams, RERANK_ALL};
+use vdb::types::params::{BuildParams, SearchParams};
 use vdb::types::{ElementType, Metric, Status};
 
+#[path = "limits/allocator.rs"]
+mod allocator;
 #[path = "it/fixture.rs"]
 #[allow(dead_code, reason = "shared with the tests of the whole")]
 mod fixture;
+#[path = "limits/out_of_memory.rs"]
+mod out_of_memory;
+#[path = "limits/warm.rs"]
+mod warm;
 
+use allocator::{alone, measured};
 use fixture::{folder, params, rows};
-
-/// The system's allocator, and what goes through it.
-struct Counting;
-
-/// Pieces of so many bytes and more are refused.
-static REFUSED_BYTES: AtomicUsize = AtomicUsize::new(usize::MAX);
-/// Allocations so far, and on this thread.
-static ALL_CALLS: AtomicUsize = AtomicUsize::new(0);
-static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
-static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
-thread_local!(static CALLS: Cell<u64> = const { Cell::new(0) });
-
-fn grown(bytes: usize) {
-    CALLS.set(CALLS.get() + 1);
-    ALL_CALLS.fetch_add(1, Relaxed);
-    let live = LIVE_BYTES.fetch_add(bytes, Relaxed) + bytes;
-    PEAK_BYTES.fetch_max(live, Relaxed);
-}
-
-// SAFETY: every call is the system allocator's; only numbers are kept, in atomics and a constant thread-local
-// without a destructor, which allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.size() >= REFUSED_BYTES.load(Relaxed) {
-            return std::ptr::null_mut();
-        }
-        grown(layout.size());
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if layout.size() >= REFUSED_BYTES.load(Relaxed) {
-            return std::ptr::null_mut();
-        }
-        grown(layout.size());
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.dealloc(at, layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        if new_size >= REFUSED_BYTES.load(Relaxed) {
-            return std::ptr::null_mut();
-        }
-        // Both at once, as when the bytes move.
-        grown(new_size);
-        LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(at, layout, new_size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Alone in the process until dropped.
-fn alone() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Bytes that `work` left behind, and the most that it held, beyond what was there before.
-fn measured<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
-    let before = LIVE_BYTES.load(Relaxed);
-    PEAK_BYTES.store(before, Relaxed);
-    let value = work();
-    let after = LIVE_BYTES.load(Relaxed);
-    (value, after.saturating_sub(before), PEAK_BYTES.load(Relaxed) - before)
-}
 
 const DIM: usize = 48;
 const ROWS: usize = 6_000;
@@ -112,184 +41,6 @@ fn index(path: &Path, element: ElementType, params: &BuildParams) {
     };
     let source = ArrayRows::new(&bytes, ROWS as u64, DIM, element, 0).unwrap();
     database::build(path, &source, None, params, &Job::default()).unwrap();
-}
-
-/// Allocations of one pass over the queries, after passes that let all buffers grow.
-fn allocations(db: &Database, queries: &[f32], k: usize, params: &SearchParams<'_>) -> u64 {
-    let (mut ids, mut distances) = (vec![0u64; k], vec![0f32; k]);
-    let mut pass = || {
-        let before = CALLS.get();
-        for query in queries.chunks_exact(DIM) {
-            db.search(query, k, params, &mut ids, Some(&mut distances)).unwrap();
-        }
-        CALLS.get() - before
-    };
-    let cold = pass();
-    pass();
-    let warm = pass();
-    assert!(cold > 0 || params.threads == 1, "the counter does not count");
-    warm
-}
-
-#[test]
-fn a_warm_search_allocates_nothing() {
-    let _turn = alone();
-    let queries = rows(40, DIM, 4);
-    let every_third: Vec<u64> = (0..ROWS as u64).step_by(3).collect();
-    let few = [5u64, 77, 1234, 5999];
-    let bitmap = vec![0x1111_1111_1111_1111u64; ROWS / 64];
-    let base = SearchParams { no_cache: true, threads: 1, ..SearchParams::default() };
-    let named = |ids, exclude| SearchParams { filter: Filter::Ids { ids, exclude }, ..base };
-    let words = Filter::Bitmap { words: &bitmap, first_id: 7, exclude: false };
-    let ways = [
-        ("default", base),
-        ("much recall", SearchParams { recall: 1.0, ..base }),
-        ("one probe", SearchParams { probes: 1, ..base }),
-        ("every row of the leaves", SearchParams { probes: 3, rerank: RERANK_ALL, ..base }),
-        ("exact", SearchParams { exact: true, ..base }),
-        ("range", SearchParams { max_distance: Some(1.0), ..base }),
-        ("time limit", SearchParams { timeout_ns: u64::MAX / 4, ..base }),
-        ("a third of the ids", named(&every_third, false)),
-        ("a few ids", named(&few, false)),
-        ("all but a few ids", named(&few, true)),
-        ("bitmap", SearchParams { filter: words, ..base }),
-        ("the vector cache", SearchParams { no_cache: false, ..base }),
-    ];
-    for (element, metric, flat) in [
-        (ElementType::F32, Metric::L2, false),
-        (ElementType::F16, Metric::Cosine, false),
-        (ElementType::U8, Metric::InnerProduct, true),
-    ] {
-        let dir = folder();
-        index(dir.path(), element, &BuildParams { metric, flat, segment_rows: 4_000, ..params() });
-        for no_mmap in [false, true] {
-            let options =
-                OpenOptions { threads: 1, no_mmap, answer_cache_bytes: Some(0), ..OpenOptions::default() };
-            let db = Database::open(dir.path(), &options).unwrap();
-            for (what, params) in &ways {
-                for k in [1, 10, 200] {
-                    let warm = allocations(&db, &queries, k, params);
-                    assert_eq!(warm, 0, "{what}, k {k}, {element:?}, flat: {flat}, no_mmap: {no_mmap}");
-                }
-            }
-        }
-    }
-}
-
-/// Allocations on all threads while `work` runs, once it has run often enough for all buffers to have grown.
-fn warm_calls(mut work: impl FnMut()) -> usize {
-    (0..20).for_each(|_| work());
-    let before = ALL_CALLS.load(Relaxed);
-    work();
-    ALL_CALLS.load(Relaxed) - before
-}
-
-/// A batch makes the list of its tiles and that of its scratches, and one of counts if the caller has none.
-const CALLS_A_BATCH: usize = 3;
-/// A loop of several threads makes what they meet at, and for each thread what the queue of the pool wants.
-const CALLS_A_LOOP: usize = 4;
-const CALLS_A_THREAD: usize = 3;
-
-#[test]
-fn a_warm_batch_allocates_a_few_lists_however_many_queries_it_has() {
-    let _turn = alone();
-    let (dir, queries) = (folder(), rows(160, DIM, 4));
-    index(dir.path(), ElementType::F32, &BuildParams { segment_rows: 4_000, ..params() });
-    for threads in [1, 2, 4] {
-        for no_mmap in [false, true] {
-            let answer_cache_bytes = Some(0);
-            let options = OpenOptions { threads, no_mmap, answer_cache_bytes, ..OpenOptions::default() };
-            let db = Database::open(dir.path(), &options).unwrap();
-            for (k, exact) in [(1, false), (10, false), (200, false), (10, true)] {
-                let params = SearchParams { exact, no_cache: true, ..SearchParams::default() };
-                let mut ids = vec![0; 160 * k];
-                let calls = warm_calls(|| {
-                    db.batch_search(&queries, DIM, k, &params, &mut ids, None, None).unwrap();
-                });
-                let threads = threads as usize;
-                let most =
-                    CALLS_A_BATCH + if threads > 1 { CALLS_A_LOOP + CALLS_A_THREAD * threads } else { 0 };
-                assert!(
-                    calls <= most,
-                    "{calls}, {threads} threads, k {k}, exact: {exact}, no_mmap: {no_mmap}"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn a_warm_search_of_several_threads_allocates_what_they_meet_at() {
-    let _turn = alone();
-    let (dir, threads) = (folder(), 4);
-    let queries = many_rows(dir.path(), 100_000);
-    let options =
-        OpenOptions { threads, answer_cache_bytes: Some(0), no_mmap: true, ..OpenOptions::default() };
-    let db = Database::open(dir.path(), &options).unwrap();
-    for exact in [false, true] {
-        let params = SearchParams { exact, recall: 1.0, no_cache: true, threads, ..SearchParams::default() };
-        for k in [10, 1_000] {
-            let mut ids = vec![0; k];
-            let calls = warm_calls(|| {
-                db.search(&queries[..4], k, &params, &mut ids, None).unwrap();
-            });
-            // And the units of the scan, and the scratches.
-            let most = 2 + CALLS_A_LOOP + CALLS_A_THREAD * threads as usize;
-            assert!(calls <= most, "{calls}, k {k}, exact: {exact}");
-        }
-    }
-}
-
-#[test]
-fn a_search_that_ends_early_leaves_its_memory_to_the_next() {
-    let _turn = alone();
-    let (dir, queries) = (folder(), rows(40, DIM, 4));
-    index(dir.path(), ElementType::F32, &BuildParams { segment_rows: 4_000, ..params() });
-    let options = OpenOptions { threads: 1, answer_cache_bytes: Some(0), ..OpenOptions::default() };
-    let db = Database::open(dir.path(), &options).unwrap();
-    let set = AtomicI32::new(1);
-    for exact in [false, true] {
-        let params =
-            SearchParams { exact, recall: 1.0, no_cache: true, threads: 1, ..SearchParams::default() };
-        let mut ids = vec![0; 40 * 200];
-        let mut pass = |params: &SearchParams<'_>| {
-            let one = db.search(&queries[..DIM], 200, params, &mut ids, None).map(|_| ());
-            let many =
-                db.batch_search(&queries, DIM, 200, params, &mut ids, None, Some(&mut [0; 40])).map(|_| ());
-            (one, many)
-        };
-        let warm = warm_calls(|| {
-            let (one, many) = pass(&params);
-            one.and(many).unwrap();
-        });
-        // Stopped at once, and somewhere on the way.
-        let mut stopped = 0;
-        for timeout_ns in (0..40).map(|nth| 1 << (nth / 2)) {
-            for cancel in [None, Some(&set)] {
-                let (one, many) = pass(&SearchParams { timeout_ns, cancel, ..params });
-                stopped += usize::from(one.is_err()) + usize::from(many.is_err());
-                drop((one, many));
-                let before = ALL_CALLS.load(Relaxed);
-                let (one, many) = pass(&params);
-                let calls = ALL_CALLS.load(Relaxed) - before;
-                one.and(many).unwrap();
-                assert_eq!(calls, warm, "after a stop at {timeout_ns} ns, exact: {exact}");
-            }
-        }
-        assert!(stopped > 90, "{stopped}");
-    }
-}
-
-#[test]
-fn an_answer_from_the_cache_allocates_nothing() {
-    let _turn = alone();
-    let (dir, queries) = (folder(), rows(40, DIM, 4));
-    index(dir.path(), ElementType::F32, &params());
-    let options = OpenOptions { threads: 1, answer_cache_bytes: Some(4 << 20), ..OpenOptions::default() };
-    let db = Database::open(dir.path(), &options).unwrap();
-    assert_eq!(allocations(&db, &queries, 10, &SearchParams::default()), 0);
-    let cache = db.cache(CacheKind::Answers);
-    assert_eq!((cache.hits, cache.misses), (80, 40));
 }
 
 #[test]
@@ -446,36 +197,6 @@ fn searches_of_many_threads_stay_below_the_limit_or_say_what_to_do() {
             assert!(found > 20, "{found} searches for {k}");
         }
     }
-}
-
-#[test]
-fn a_search_without_memory_ends_in_a_status() {
-    let _turn = alone();
-    let (dir, count) = (folder(), 100_000);
-    let queries = many_rows(dir.path(), count);
-    let mut counts = [0, 0];
-    for refused_bytes in (14..24).map(|bits| 1 << bits) {
-        for exact in [false, true] {
-            let options = OpenOptions { threads: 2, ..OpenOptions::default() };
-            let db = Database::open(dir.path(), &options).unwrap();
-            let params = SearchParams { exact, recall: 1.0, ..SearchParams::default() };
-            for k in [10, 3_000, count] {
-                let (mut ids, mut batch) = (vec![0; k], vec![0; 20 * k]);
-                REFUSED_BYTES.store(refused_bytes, Relaxed);
-                let one = db.search(&queries[..4], k, &params, &mut ids, None).map(|_| ());
-                let many = db.batch_search(&queries, 4, k, &params, &mut batch, None, None).map(|_| ());
-                let mut cursor = db.cursor(&queries[..4], &params).unwrap();
-                let next = cursor.next(k, &mut ids, None, None).map(|_| ());
-                REFUSED_BYTES.store(usize::MAX, Relaxed);
-                for outcome in [one, many, next] {
-                    counts[usize::from(outcome.is_ok())] += 1;
-                    let status = outcome.map_or_else(|error| error.status(), |()| Status::OutOfMemory);
-                    assert_eq!(status, Status::OutOfMemory);
-                }
-            }
-        }
-    }
-    assert!(counts.iter().all(|count| *count > 10), "{counts:?} failed and not");
 }
 
 #[test]

@@ -78,8 +78,10 @@
  *
  *   Memory
  *     What grows with the index is bounded by memory_limit_bytes, and refused with VDB_OUT_OF_MEMORY. So
- *     are allocations of that kind that fail. Where malloc fails for a few hundred bytes, the process may
- *     end with a line on stderr: give it room for them. A stack of 64 KB is enough.
+ *     are the large allocations that fail, and for a search, a batch or a cursor on the caller's thread
+ *     alone any that fails, its errors among them (not with vectors cached on the read path). Opening,
+ *     building and work on several threads may end the process with a line on stderr where malloc refuses
+ *     a little that the limit allows: set the limit to what there is. A stack of 64 KB is enough.
  *
  *   Units
  *     Names ending in _bytes are bytes, in _ns nanoseconds; lengths without either count elements. Strings

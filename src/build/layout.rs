@@ -79,15 +79,18 @@ impl BuildLayout {
     /// `VDB_INVALID_ARGUMENT` for sizes out of range.
     pub fn new(rows: u64, dim: usize, element: ElementType, params: &BuildParams) -> Result<Self> {
         if !(1..=DIM_MAX).contains(&dim) {
-            return Err(Error::invalid(format!("dim is {dim}; it must be 1 to {DIM_MAX}")));
+            return Err(Error::invalid(format_args!("dim is {dim}; it must be 1 to {DIM_MAX}")));
         }
         if rows > SEGMENT_ROWS_MAX {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "a segment of {rows} rows is too large; set segment_rows to at most {SEGMENT_ROWS_MAX}"
             )));
         }
         if !matches!(params.code_bits, 0 | 1 | 2 | 4) {
-            return Err(Error::invalid(format!("code_bits is {}; it must be 1, 2 or 4", params.code_bits)));
+            return Err(Error::invalid(format_args!(
+                "code_bits is {}; it must be 1, 2 or 4",
+                params.code_bits
+            )));
         }
         if params.leaf_rows > 65_536 || params.fanout == 1 || params.fanout > 65_536 {
             return Err(Error::invalid("leaf_rows must be at most 65536, and fanout 0 or 2 to 65536"));

@@ -112,5 +112,5 @@ pub fn has_direction(vector: &[f32]) -> bool {
 }
 
 fn bad_row(row: u64, what: &str) -> Error {
-    Error::invalid(format!("row {row} {what}; correct or remove it and build again")).with_row(row)
+    Error::invalid(format_args!("row {row} {what}; correct or remove it and build again")).with_row(row)
 }

@@ -7,11 +7,10 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lru::LruCache;
 use xxhash_rust::xxh3::{xxh3_128, Xxh3};
 
 use crate::database::report::CacheReport;
-use crate::memory::try_with_capacity;
+use crate::memory::{try_with_capacity, Lru};
 use crate::types::params::{Filter, SearchParams};
 
 const SHARDS: usize = 8;
@@ -81,7 +80,7 @@ impl Entry {
 }
 
 struct Shard {
-    entries: LruCache<u128, Entry>,
+    entries: Lru<u128, Entry>,
     used_bytes: usize,
     /// The most of them at a time.
     peak_bytes: usize,
@@ -99,7 +98,7 @@ pub struct AnswerCache {
 impl AnswerCache {
     /// A cache of at most `capacity_bytes`; 0: off.
     pub fn new(capacity_bytes: usize) -> Self {
-        let shard = || Mutex::new(Shard { entries: LruCache::unbounded(), used_bytes: 0, peak_bytes: 0 });
+        let shard = || Mutex::new(Shard { entries: Lru::new(), used_bytes: 0, peak_bytes: 0 });
         AnswerCache {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             capacity_bytes: AtomicUsize::new(capacity_bytes),
@@ -160,9 +159,8 @@ impl AnswerCache {
         let entry = Entry { key: *key, query: of.into(), answer: hits.into() };
         let hash = key.hash(query);
         let mut shard = self.shard(hash);
-        if let Some(old) = shard.entries.put(hash, entry) {
-            shard.used_bytes -= old.bytes();
-        }
+        let Ok(old) = shard.entries.put(hash, entry) else { return };
+        shard.used_bytes -= old.map_or(0, |old| old.bytes());
         shard.used_bytes += bytes;
         // The bound of now: a resize sets it before it takes the lock, so that no entry slips past it.
         self.shrink(&mut shard, self.bound());
@@ -181,7 +179,7 @@ impl AnswerCache {
     pub fn clear(&self) {
         for shard in &self.shards {
             let mut shard = lock(shard);
-            shard.entries = LruCache::unbounded();
+            shard.entries = Lru::new();
             shard.used_bytes = 0;
         }
     }
@@ -215,7 +213,7 @@ impl AnswerCache {
 
     fn shrink(&self, shard: &mut Shard, bound: usize) {
         while shard.used_bytes > bound {
-            let Some((_, entry)) = shard.entries.pop_lru() else { break };
+            let Some((_, entry)) = shard.entries.pop_oldest() else { break };
             shard.used_bytes -= entry.bytes();
             self.evictions.fetch_add(1, Relaxed);
         }

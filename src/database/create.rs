@@ -82,7 +82,7 @@ fn build_planned(
 ) -> Result<BuildReport> {
     let started = Instant::now();
     plan.stop.check()?;
-    let guard = vfs.lock().map_err(|e| Error::io(format!("{}: cannot lock", vfs.display()), &e))?;
+    let guard = vfs.lock().map_err(|e| Error::io(format_args!("{}: cannot lock", vfs.display()), &e))?;
     let Some(_guard) = guard else {
         let what = format!("{} is being written by another build; wait for it", vfs.display());
         return Err(Error::new(Status::Busy, what));
@@ -187,7 +187,8 @@ impl Before {
         if let Before::Index(manifest) = self {
             return Ok(manifest.next_number);
         }
-        let listing = vfs.list().map_err(|e| Error::io(format!("{}: cannot list", vfs.display()), &e))?;
+        let listing =
+            vfs.list().map_err(|e| Error::io(format_args!("{}: cannot list", vfs.display()), &e))?;
         let numbers = listing.ours.iter().filter_map(|name| match name {
             FileName::Segment(number) => Some(*number),
             _ => None,
@@ -333,7 +334,7 @@ fn segment_rows(params: &BuildParams) -> u64 {
 fn segment_count(rows: u64, segment_rows: u64) -> Result<u64> {
     let count = rows.div_ceil(segment_rows);
     if count > SEGMENTS_MAX as u64 {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid(format_args!(
             "{rows} rows would be {count} segments of {segment_rows}, and an index has at most {SEGMENTS_MAX}; \
              build it from fewer rows or with larger segments"
         )));
@@ -345,10 +346,10 @@ fn check_ids(rows: u64, ids: Option<&[u64]>, stop: &Stop<'_>) -> Result<()> {
     stop.check()?;
     let Some(ids) = ids else { return Ok(()) };
     if ids.len() as u64 != rows {
-        return Err(Error::invalid(format!("there are {} ids for {rows} rows", ids.len())));
+        return Err(Error::invalid(format_args!("there are {} ids for {rows} rows", ids.len())));
     }
     if let Some(row) = ids.iter().position(|id| *id == NO_ID) {
-        return Err(Error::invalid(format!("row {row} has the id {NO_ID}, which means \"no row\""))
+        return Err(Error::invalid(format_args!("row {row} has the id {NO_ID}, which means \"no row\""))
             .with_row(row as u64));
     }
     let mut sorted = crate::memory::try_with_capacity(ids.len())?;
@@ -356,9 +357,8 @@ fn check_ids(rows: u64, ids: Option<&[u64]>, stop: &Stop<'_>) -> Result<()> {
     sorted.sort_unstable();
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         let row = ids.iter().rposition(|id| *id == pair[0]).unwrap_or(0) as u64;
-        return Err(
-            Error::invalid(format!("the id {} is there twice, again at row {row}", pair[0])).with_row(row)
-        );
+        return Err(Error::invalid(format_args!("the id {} is there twice, again at row {row}", pair[0]))
+            .with_row(row));
     }
     Ok(())
 }

@@ -72,7 +72,7 @@ impl Database {
         };
         Ok(Cursor {
             database: self.clone(),
-            query: query.to_vec(),
+            query: copied(query)?,
             params: SearchParams { filter: Filter::All, cancel: None, ..*params },
             filter,
             admitted: filter::admitted_about(&params.filter, self.rows()),
@@ -87,7 +87,7 @@ impl Database {
 }
 
 /// A copy of a caller's list, which may be larger than memory has room for.
-fn copied(values: &[u64]) -> Result<Vec<u64>> {
+fn copied<T: Copy>(values: &[T]) -> Result<Vec<T>> {
     let mut copy = try_with_capacity(values.len())?;
     copy.extend_from_slice(values);
     Ok(copy)
@@ -108,7 +108,7 @@ impl Cursor {
     ) -> Result<usize> {
         let room = ids.len().min(distances.as_ref().map_or(usize::MAX, |d| d.len()));
         if count == 0 || count > room {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "count is {count}; it must be at least 1 and fit the buffers"
             )));
         }

@@ -216,7 +216,10 @@ impl Database {
         let mut count_room = try_vec(if counts.is_some() { 0 } else { count }, 0)?;
         let counts = counts.unwrap_or(&mut count_room);
         if counts.len() < count {
-            return Err(Error::invalid(format!("counts has room for {} of {count} queries", counts.len())));
+            return Err(Error::invalid(format_args!(
+                "counts has room for {} of {count} queries",
+                counts.len()
+            )));
         }
         let call = Call { key: self.answer_key(k, params), ..self.call(k, params, stop) };
         let whole = TileJob {
@@ -384,10 +387,10 @@ impl Database {
     pub(super) fn check(&self, k: usize, params: &SearchParams<'_>) -> Result<()> {
         self.inner.pool.check()?;
         if k == 0 || k > K_MAX {
-            return Err(Error::invalid(format!("k is {k}; it must be 1 to {K_MAX}")));
+            return Err(Error::invalid(format_args!("k is {k}; it must be 1 to {K_MAX}")));
         }
         if !(params.recall > 0.0 && params.recall <= 1.0) {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "recall is {}; it must be above 0 and at most 1 (0 in C: the default)",
                 params.recall
             )));
@@ -417,7 +420,7 @@ impl Database {
     }
 
     fn wrong_dim(&self, dim: usize) -> Error {
-        Error::invalid(format!("the query has {dim} dimensions, the index has {}", self.dim()))
+        Error::invalid(format_args!("the query has {dim} dimensions, the index has {}", self.dim()))
     }
 }
 
@@ -527,7 +530,7 @@ fn check_room(k: usize, count: usize, ids: &[u64], distances: Option<&[f32]>) ->
     if enough {
         Ok(())
     } else {
-        Err(Error::invalid(format!(
+        Err(Error::invalid(format_args!(
             "the answers of {count} queries need room for {k} ids and distances each"
         )))
     }

@@ -100,7 +100,7 @@ impl Database {
         let dim = self.dim();
         let room = ids.len().checked_mul(dim).is_some_and(|needed| out.len() >= needed);
         if !room || found.as_ref().is_some_and(|f| f.len() < ids.len()) {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "{} vectors of {dim} dimensions do not fit the buffers",
                 ids.len()
             )));
@@ -116,9 +116,8 @@ impl Database {
                 Some((segment, position)) => self.copy_row(segment, position, &mut buffer, out)?,
                 None if found.is_some() => out.fill(0.0),
                 None => {
-                    return Err(
-                        Error::new(Status::NotFound, format!("no row has the id {id}")).with_row(nth as u64)
-                    )
+                    return Err(Error::new(Status::NotFound, format_args!("no row has the id {id}"))
+                        .with_row(nth as u64))
                 }
             }
         }
@@ -215,7 +214,11 @@ impl Database {
     pub fn node_centroid(&self, segment: u32, node: u64, out: &mut [f32]) -> Result<()> {
         let (segment, number, _) = self.node_at(segment, node)?;
         if out.len() != self.dim() {
-            return Err(Error::invalid(format!("a centroid has {} elements, not {}", self.dim(), out.len())));
+            return Err(Error::invalid(format_args!(
+                "a centroid has {} elements, not {}",
+                self.dim(),
+                out.len()
+            )));
         }
         let padded = segment.index.quantiser.shape.padded;
         let mut rotated = AlignedBytes::zeroed(padded * 4)?;
@@ -396,7 +399,7 @@ impl Database {
     }
 
     fn require(&self, id: u64) -> Result<(&Segment, u32)> {
-        self.locate(id).ok_or_else(|| Error::new(Status::NotFound, format!("no row has the id {id}")))
+        self.locate(id).ok_or_else(|| Error::new(Status::NotFound, format_args!("no row has the id {id}")))
     }
 
     fn segment_at(&self, segment: u32) -> Result<&Segment> {
@@ -404,7 +407,7 @@ impl Database {
         segments.get(segment as usize).map(|segment| &**segment).ok_or_else(|| {
             Error::new(
                 Status::NotFound,
-                format!("segment {segment} is asked for, the index has {}", segments.len()),
+                format_args!("segment {segment} is asked for, the index has {}", segments.len()),
             )
         })
     }
@@ -414,7 +417,10 @@ impl Database {
         let nodes = segment.index.tree.nodes();
         let found = usize::try_from(node).ok().and_then(|number| nodes.get(number));
         let found = found.ok_or_else(|| {
-            Error::new(Status::NotFound, format!("node {node} is asked for, the tree has {}", nodes.len()))
+            Error::new(
+                Status::NotFound,
+                format_args!("node {node} is asked for, the tree has {}", nodes.len()),
+            )
         })?;
         Ok((segment, node as u32, found))
     }
@@ -430,5 +436,5 @@ fn check_code(shape: CodeShape, code: &[u8]) -> Result<()> {
     if code.len() == shape.row_bytes() {
         return Ok(());
     }
-    Err(Error::invalid(format!("a code has {} bytes, not {}", shape.row_bytes(), code.len())))
+    Err(Error::invalid(format_args!("a code has {} bytes, not {}", shape.row_bytes(), code.len())))
 }

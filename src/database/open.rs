@@ -69,7 +69,7 @@ impl Database {
             needed = needed.saturating_add(scan.unwrap_or(0));
         }
         if needed > limit {
-            return Err(Error::out_of_memory(&format!("opening {}", vfs.display()), needed));
+            return Err(Error::out_of_memory(format_args!("opening {}", vfs.display()), needed));
         }
         let budget = Budget::new(limit);
         let mut shares = Vec::new();
@@ -88,7 +88,7 @@ impl Database {
             segments,
         };
         if snapshot.rows() != manifest.live_rows {
-            return Err(Error::corrupt(format!(
+            return Err(Error::corrupt(format_args!(
                 "{}: the manifest counts other rows than the segments",
                 vfs.display()
             )));
@@ -313,5 +313,5 @@ fn load_segment(
 /// What is known of a section that every segment has.
 fn require(file: &SegmentFile, kind: SectionKind) -> Result<SectionInfo> {
     file.section(kind)
-        .ok_or_else(|| Error::corrupt(format!("{kind} is missing; restore the file from a copy")))
+        .ok_or_else(|| Error::corrupt(format_args!("{kind} is missing; restore the file from a copy")))
 }

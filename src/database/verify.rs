@@ -35,7 +35,7 @@ pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<()> {
     let bytes = |file| segment_memory_bytes(file).saturating_add(SegmentFile::verify_bytes(file));
     let needed = files.iter().flatten().map(bytes).max().unwrap_or(0);
     if needed > limit {
-        return Err(Error::out_of_memory(&format!("verifying {}", vfs.display()), needed));
+        return Err(Error::out_of_memory(format_args!("verifying {}", vfs.display()), needed));
     }
     let budget = Budget::new(limit);
     let throttle = Throttle::new(job.progress);

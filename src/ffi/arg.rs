@@ -57,7 +57,7 @@ pub(super) unsafe fn read<T: SizedStruct>(given: *const T) -> Result<T> {
         if tail.iter().any(|byte| *byte != 0) {
             return Err(Error::new(
                 Status::Unsupported,
-                format!(
+                format_args!(
                     "{}: a field is set that libvdb {} does not know; load a newer library, or set what lies \
                      beyond its first {} bytes to zero",
                     T::NAME,
@@ -151,7 +151,7 @@ unsafe fn stated_size<T: SizedStruct>(given: *const T) -> Result<usize> {
     if (T::FIRST_BYTES..=STRUCT_BYTES_MAX).contains(&size) {
         return Ok(size);
     }
-    Err(Error::invalid(format!(
+    Err(Error::invalid(format_args!(
         "{}.struct_size is {size}; set the struct to zero and struct_size to sizeof({})",
         T::NAME,
         T::NAME
@@ -194,7 +194,7 @@ pub(super) unsafe fn input<'a, T: AnyBitPattern>(
     let mut copy = Vec::<T>::new();
     if copy.try_reserve_exact(len).is_err() {
         return Err(Error::out_of_memory(
-            &format!("a copy of {name}, which is not aligned,"),
+            format_args!("a copy of {name}, which is not aligned,"),
             bytes_of::<T>(len),
         ));
     }
@@ -205,6 +205,17 @@ pub(super) unsafe fn input<'a, T: AnyBitPattern>(
         copy.set_len(len);
     }
     Ok(Input::Copied(copy))
+}
+
+/// A handle for C, which is freed as the box of its value.
+pub(super) fn boxed<T>(value: T) -> Result<*mut T> {
+    let mut place = Vec::new();
+    if place.try_reserve_exact(1).is_err() {
+        return Err(Error::out_of_memory("a handle", size_of::<T>() as u64));
+    }
+    place.push(value);
+    // A box of one has the layout of its element.
+    Ok(Box::into_raw(place.into_boxed_slice()).cast())
 }
 
 /// An array to fill, set to `blank`.
@@ -221,7 +232,7 @@ pub(super) unsafe fn output<'a, T: AnyBitPattern>(
         return Ok(&mut []);
     }
     if !to.is_aligned() {
-        return Err(Error::invalid(format!("{name} is not aligned; pass an array of its type")));
+        return Err(Error::invalid(format_args!("{name} is not aligned; pass an array of its type")));
     }
     // SAFETY: not NULL, aligned, inside the address space (`check_array`), and written before it is referred
     // to.
@@ -285,7 +296,7 @@ pub(super) unsafe fn path<'a>(name: &str, from: *const c_char) -> Result<&'a Pat
     // SAFETY: the caller's promise.
     let bytes = unsafe { CStr::from_ptr(from) }.to_bytes();
     if bytes.is_empty() {
-        return Err(Error::invalid(format!("{name} is empty; pass the name of a directory or file")));
+        return Err(Error::invalid(format_args!("{name} is empty; pass the name of a directory or file")));
     }
     Ok(Path::new(OsStr::from_bytes(bytes)))
 }
@@ -293,7 +304,7 @@ pub(super) unsafe fn path<'a>(name: &str, from: *const c_char) -> Result<&'a Pat
 /// `a * b` values in an array of the caller's.
 pub(super) fn product(name: &str, a: usize, b: usize) -> Result<usize> {
     a.checked_mul(b).filter(|values| *values as u64 <= VALUES_MAX).ok_or_else(|| {
-        Error::invalid(format!(
+        Error::invalid(format_args!(
             "{name} would have {a} x {b} values, more than an address space holds; check the lengths"
         ))
     })
@@ -301,7 +312,7 @@ pub(super) fn product(name: &str, a: usize, b: usize) -> Result<usize> {
 
 /// The error for a NULL that has no meaning.
 pub(super) fn null(name: &str) -> Error {
-    Error::invalid(format!("{name} is NULL; pass a valid pointer (vdb.h says where NULL is legal)"))
+    Error::invalid(format_args!("{name} is NULL; pass a valid pointer (vdb.h says where NULL is legal)"))
 }
 
 /// Whether there is anything in an array; fails if it cannot be one.
@@ -314,7 +325,7 @@ fn check_array<T>(name: &str, at: *const T, len: usize) -> Result<bool> {
     }
     let end = len.checked_mul(size_of::<T>()).filter(|bytes| isize::try_from(*bytes).is_ok());
     if end.and_then(|bytes| at.addr().checked_add(bytes)).is_none() {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid(format_args!(
             "{name} would have {len} values, more than an address space holds; check the lengths"
         )));
     }

@@ -354,7 +354,7 @@ unsafe fn shape(source: *const vdb_source_t) -> Result<(u64, usize, ElementType,
 
 fn rows_in_memory(rows: u64) -> Result<usize> {
     usize::try_from(rows)
-        .map_err(|_| Error::invalid(format!("vdb_source_t.rows is {rows}, more than memory holds")))
+        .map_err(|_| Error::invalid(format_args!("vdb_source_t.rows is {rows}, more than memory holds")))
 }
 
 /// Options in Rust's terms.
@@ -366,7 +366,7 @@ fn build_params(options: &vdb_build_options_t) -> Result<BuildParams> {
         number => Metric::from_u32(number),
     };
     let Some(metric) = metric else {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid(format_args!(
             "vdb_build_options_t.metric is {}; use VDB_METRIC_L2, VDB_METRIC_IP or VDB_METRIC_COSINE",
             options.metric
         )));
@@ -390,7 +390,7 @@ fn element_of(number: vdb_type_t) -> Result<ElementType> {
         number => ElementType::from_u32(number),
     };
     element.ok_or_else(|| {
-        Error::invalid(format!(
+        Error::invalid(format_args!(
             "vdb_source_t.type is {number}; use VDB_TYPE_F32, VDB_TYPE_F16 or VDB_TYPE_U8"
         ))
     })

@@ -130,6 +130,8 @@ fn kind(cache: vdb_cache_t) -> Result<CacheKind> {
     match cache {
         VDB_CACHE_VECTORS => Ok(CacheKind::Vectors),
         VDB_CACHE_ANSWERS => Ok(CacheKind::Answers),
-        _ => Err(Error::invalid(format!("cache is {cache}; use VDB_CACHE_VECTORS or VDB_CACHE_ANSWERS"))),
+        _ => {
+            Err(Error::invalid(format_args!("cache is {cache}; use VDB_CACHE_VECTORS or VDB_CACHE_ANSWERS")))
+        }
     }
 }

@@ -64,7 +64,9 @@ pub unsafe extern "C" fn vdb_advise(
                     VDB_ADVICE_RANDOM => Advice::Random,
                     VDB_ADVICE_SCAN => Advice::Scan,
                     _ => {
-                        return Err(Error::invalid(format!("advice is {advice}; use one of VDB_ADVICE_...")))
+                        return Err(Error::invalid(format_args!(
+                            "advice is {advice}; use one of VDB_ADVICE_..."
+                        )))
                     }
                 };
                 let all = [

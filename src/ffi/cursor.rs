@@ -73,7 +73,7 @@ pub unsafe extern "C" fn vdb_cursor_open(
                     cursor: opened,
                     cancel: params.cancel,
                 };
-                arg::put(cursor, Box::into_raw(Box::new(handle)));
+                arg::put(cursor, arg::boxed(handle)?);
                 Ok(())
             },
         )

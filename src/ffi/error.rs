@@ -1,5 +1,6 @@
 //! Statuses and error objects: why a call failed, for programs and for people.
 
+use std::borrow::Cow;
 use std::ffi::{c_char, CStr, CString};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,7 +58,8 @@ pub extern "C" fn vdb_status_name(status: vdb_status_t) -> *const c_char {
 pub struct vdb_error_t {
     magic: AtomicU64,
     status: vdb_status_t,
-    message: CString,
+    /// Ends in NUL.
+    message: Cow<'static, [u8]>,
     os_code: Option<i64>,
     row: Option<i64>,
     needed_bytes: Option<i64>,
@@ -92,7 +94,7 @@ pub const VDB_DETAIL_OFFSET: vdb_detail_t = 4;
 #[no_mangle]
 pub unsafe extern "C" fn vdb_error_message(error: *const vdb_error_t) -> *const c_char {
     // SAFETY: the caller's, by the rules of the header: NULL or an error that was not freed.
-    unsafe { live(error) }.map_or(c"".as_ptr(), |error| error.message.as_ptr())
+    unsafe { live(error) }.map_or(c"".as_ptr(), |error| error.message.as_ptr().cast())
 }
 
 /// Returns the status that the call returned; VDB_OK for NULL. Any thread.
@@ -122,7 +124,7 @@ pub unsafe extern "C" fn vdb_error_free(error: *mut vdb_error_t) {
     quiet((), || {
         // SAFETY: as in `vdb_error_message`; every live error was boxed by `report`.
         unsafe {
-            if let Some(live) = live(error) {
+            if let Some(live) = live(error).filter(|live| !std::ptr::eq(*live, &raw const NO_MEMORY)) {
                 live.magic.store(0, Ordering::Relaxed);
                 drop(Box::from_raw(error));
             }
@@ -138,20 +140,51 @@ pub(super) unsafe fn report(error: *mut *mut vdb_error_t, result: Result<()>) ->
     let (status, object) = match result {
         Ok(()) => (VDB_OK, std::ptr::null_mut()),
         Err(cause) if error.is_null() => (cause.status() as vdb_status_t, std::ptr::null_mut()),
-        Err(cause) => (cause.status() as vdb_status_t, Box::into_raw(Box::new(vdb_error_t::new(&cause)))),
+        Err(cause) => object(&cause),
     };
     // SAFETY: the caller's promise.
     unsafe { arg::put(error, object) };
     status
 }
 
+/// What stands for every error that there was no memory for: nobody frees it.
+static NO_MEMORY: vdb_error_t = vdb_error_t {
+    magic: AtomicU64::new(MAGIC),
+    status: VDB_OUT_OF_MEMORY,
+    message: Cow::Borrowed(b"memory is out, even for a sentence that says what failed; free some\0"),
+    os_code: None,
+    row: None,
+    needed_bytes: None,
+    offset: None,
+};
+
+/// The status and an object for C.
+fn object(cause: &Error) -> (vdb_status_t, *mut vdb_error_t) {
+    let made =
+        bytes_of(cause.message()).and_then(|message| arg::boxed(vdb_error_t::new(cause, message)).ok());
+    match made {
+        Some(object) => (cause.status() as vdb_status_t, object),
+        // Only read, as all of them are until they are freed, which this one never is.
+        None => (NO_MEMORY.status, (&raw const NO_MEMORY).cast_mut()),
+    }
+}
+
+/// The bytes of a message, ending in NUL; `None` without memory. One inside would hide the rest.
+fn bytes_of(message: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(message.len() + 1).ok()?;
+    bytes.extend(message.bytes().map(|byte| if byte == 0 { b'?' } else { byte }));
+    bytes.push(0);
+    Some(bytes)
+}
+
 impl vdb_error_t {
-    fn new(cause: &Error) -> Self {
+    fn new(cause: &Error, message: Vec<u8>) -> Self {
         let number = |value: Option<u64>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
         vdb_error_t {
             magic: AtomicU64::new(MAGIC),
             status: cause.status() as vdb_status_t,
-            message: text(cause.message()),
+            message: Cow::Owned(message),
             os_code: cause.os_code().map(i64::from),
             row: number(cause.row()),
             needed_bytes: number(cause.needed_bytes()),

@@ -112,7 +112,7 @@ fn internal(panic: &(dyn Any + Send)) -> Error {
     let place = hook::place();
     Error::new(
         Status::Internal,
-        format!(
+        format_args!(
             "defect in libvdb {}{place}: {what}; please report it. The handle can still be freed",
             env!("CARGO_PKG_VERSION")
         ),

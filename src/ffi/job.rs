@@ -174,7 +174,7 @@ pub(super) fn log_of(
         VDB_LOG_ERROR => LogLevel::Error,
         VDB_LOG_INFO => LogLevel::Info,
         VDB_LOG_DEBUG => LogLevel::Debug,
-        _ => return Err(Error::invalid(format!("log_level is {level}; use one of VDB_LOG_..., or 0"))),
+        _ => return Err(Error::invalid(format_args!("log_level is {level}; use one of VDB_LOG_..., or 0"))),
     };
     let Some(log) = log else { return Ok(None) };
     let user = User(user);

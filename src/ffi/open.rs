@@ -104,7 +104,7 @@ pub unsafe extern "C" fn vdb_open(
                 let options = open_options(&arg::read(options)?)?;
                 let database = Database::open(path, &options)?;
                 let handle = vdb_t { magic: AtomicU64::new(MAGIC), fork: ForkGuard::new(), database };
-                arg::put(db, Box::into_raw(Box::new(handle)));
+                arg::put(db, arg::boxed(handle)?);
                 Ok(())
             },
         )
@@ -174,7 +174,7 @@ pub(super) fn check_dim(database: &Database, dim: usize) -> Result<()> {
     if dim == wanted {
         return Ok(());
     }
-    Err(Error::invalid(format!(
+    Err(Error::invalid(format_args!(
         "dim is {dim}, but the vectors of this index have {wanted}; pass such vectors"
     )))
 }
@@ -230,7 +230,7 @@ pub(super) fn check_flags(name: &str, flags: u32, known: u32) -> Result<()> {
     }
     Err(Error::new(
         Status::Unsupported,
-        format!(
+        format_args!(
             "{name} has 0x{:x} set, which libvdb {} does not know; load a newer library, or clear it",
             flags & !known,
             env!("CARGO_PKG_VERSION")

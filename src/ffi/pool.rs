@@ -60,7 +60,7 @@ pub unsafe extern "C" fn vdb_pool_open(
                 check_flags("vdb_pool_options_t.reserved", options.reserved, 0)?;
                 let made = Arc::new(Pool::new(database::thread_count(options.threads)));
                 let handle = vdb_pool_t { magic: AtomicU64::new(MAGIC), pool: made };
-                arg::put(pool, Box::into_raw(Box::new(handle)));
+                arg::put(pool, arg::boxed(handle)?);
                 Ok(())
             },
         )

@@ -310,9 +310,9 @@ const K_MAX: usize = 1 << 32;
 
 fn check_k(name: &str, k: usize) -> Result<()> {
     match k {
-        0 => Err(Error::invalid(format!("{name} is 0; ask for 1 row or more"))),
+        0 => Err(Error::invalid(format_args!("{name} is 0; ask for 1 row or more"))),
         1..=K_MAX => Ok(()),
-        _ => Err(Error::invalid(format!(
+        _ => Err(Error::invalid(format_args!(
             "{name} is {k}, more rows than fit an answer; ask for fewer, or use a cursor"
         ))),
     }
@@ -379,13 +379,16 @@ unsafe fn filter<'a>(filter: *const vdb_filter_t) -> Result<Option<Values<'a>>> 
     unsafe {
         let filter = arg::read(filter)?;
         if ![VDB_FILTER_IDS, VDB_FILTER_BITMAP].contains(&filter.kind) {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "vdb_filter_t.kind is {}; use VDB_FILTER_IDS or VDB_FILTER_BITMAP, or no filter",
                 filter.kind
             )));
         }
         if filter.exclude > 1 {
-            return Err(Error::invalid(format!("vdb_filter_t.exclude is {}; use 0 or 1", filter.exclude)));
+            return Err(Error::invalid(format_args!(
+                "vdb_filter_t.exclude is {}; use 0 or 1",
+                filter.exclude
+            )));
         }
         let values = arg::input("vdb_filter_t.values", filter.values, filter.value_count)?;
         Ok(Some((filter.kind, filter.exclude == 1, filter.first_id, values)))

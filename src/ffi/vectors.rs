@@ -209,7 +209,7 @@ pub(super) fn check_code_bytes(database: &Database, code_bytes: usize) -> Result
     if code_bytes == wanted {
         return Ok(());
     }
-    Err(Error::invalid(format!(
+    Err(Error::invalid(format_args!(
         "code_bytes is {code_bytes}, but a code of this index has {wanted}; see vdb_info"
     )))
 }

@@ -67,11 +67,11 @@ impl Manifest {
         let file = vfs.open_read(FileName::Manifest).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::new(
                 Status::NotFound,
-                format!("{}: is not an index directory, it has no file MANIFEST", vfs.display()),
+                format_args!("{}: is not an index directory, it has no file MANIFEST", vfs.display()),
             ),
-            _ => Error::io(format!("{}: cannot open", path(vfs)), &error),
+            _ => Error::io(format_args!("{}: cannot open", path(vfs)), &error),
         })?;
-        let failed = |error: io::Error| Error::io(format!("{}: cannot read", path(vfs)), &error);
+        let failed = |error: io::Error| Error::io(format_args!("{}: cannot read", path(vfs)), &error);
         let len = file.len().map_err(failed)?;
         let len = match usize::try_from(len) {
             Ok(len) if len <= MANIFEST_BYTES_MAX => len,
@@ -83,7 +83,7 @@ impl Manifest {
         let mut bytes = try_vec(len, 0u8)?;
         file.read_exact_at(&mut bytes, 0).map_err(failed)?;
         Self::decode(&bytes).map_err(|error| match error.status() {
-            Status::Corrupt => Error::corrupt(format!(
+            Status::Corrupt => Error::corrupt(format_args!(
                 "{}: {error}. The index cannot be opened; restore it from a copy",
                 path(vfs)
             )),
@@ -168,7 +168,7 @@ impl Manifest {
         let records = bytes.get(head::BYTES..body).unwrap_or_default();
         let count_bytes = usize::try_from(count).ok().and_then(|count| count.checked_mul(segment::BYTES));
         if body < head::BYTES || count_bytes != Some(records.len()) {
-            return Err(Error::corrupt(format!("{count} segments do not make {} bytes", bytes.len())));
+            return Err(Error::corrupt(format_args!("{count} segments do not make {} bytes", bytes.len())));
         }
         let mut segments = try_with_capacity(records.len() / segment::BYTES)?;
         for record in records.chunks_exact(segment::BYTES) {
@@ -198,17 +198,17 @@ impl Manifest {
     fn check(&self) -> Result<()> {
         check_dim(self.dim)?;
         if self.segments.len() > SEGMENTS_MAX {
-            return Err(Error::corrupt(format!("{} segments are too many", self.segments.len())));
+            return Err(Error::corrupt(format_args!("{} segments are too many", self.segments.len())));
         }
         let (mut least, mut rows) = (0, 0u64);
         for entry in &self.segments {
             check_rows(entry.rows)?;
             // Ascending, so that none is there twice; below `next_number`, so that none is there again.
             if entry.number < least || entry.number >= self.next_number {
-                return Err(Error::corrupt(format!("segment {} is out of order", entry.number)));
+                return Err(Error::corrupt(format_args!("segment {} is out of order", entry.number)));
             }
             if entry.file_bytes < segment_header::BYTES as u64 {
-                return Err(Error::corrupt(format!("segment {} is too short", entry.number)));
+                return Err(Error::corrupt(format_args!("segment {} is too short", entry.number)));
             }
             least = entry.number.saturating_add(1);
             rows = rows.saturating_add(entry.rows);
@@ -234,7 +234,7 @@ impl Manifest {
 /// # Errors
 /// `Io`. Nothing is lost then.
 pub fn remove_strays(vfs: &dyn Vfs, kept: &dyn Fn(u64) -> bool) -> Result<Vec<FileName>> {
-    let failed = |error: io::Error| Error::io(format!("{}: cannot clean up", vfs.display()), &error);
+    let failed = |error: io::Error| Error::io(format_args!("{}: cannot clean up", vfs.display()), &error);
     let mut strays = vfs.list().map_err(failed)?.ours;
     strays.retain(|name| match name {
         FileName::ManifestTmp | FileName::Spill(_) => true,

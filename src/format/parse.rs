@@ -95,7 +95,7 @@ impl<'a> View<'a> {
     /// `Corrupt` if the record ends before the field does.
     pub fn get<T: Value>(&self, field: Field<T>) -> Result<T> {
         self.bytes.get(field.offset..field.end()).and_then(T::read).ok_or_else(|| {
-            Error::corrupt(format!(
+            Error::corrupt(format_args!(
                 "a record of {} bytes ends before its field at bytes {} to {}",
                 self.bytes.len(),
                 field.offset,

@@ -60,7 +60,9 @@ impl SectionSpec {
     /// `InvalidArgument` when the length is beyond 64 bits, `Internal` for an unknown kind.
     pub fn array(kind: SectionKind, count: u64, stride: u32) -> Result<Self> {
         let bytes = count.checked_mul(u64::from(stride)).ok_or_else(|| {
-            Error::invalid(format!("{kind}: {count} records of {stride} bytes are more than a file can hold"))
+            Error::invalid(format_args!(
+                "{kind}: {count} records of {stride} bytes are more than a file can hold"
+            ))
         })?;
         Ok(SectionSpec { count, stride, ..Self::opaque(kind, bytes)? })
     }
@@ -189,7 +191,9 @@ impl FileHeader {
         let count = usize::try_from(self.section_count).ok().filter(|count| *count <= SECTIONS_MAX);
         let bytes = count.and_then(|count| count.checked_mul(entry::BYTES));
         let bytes = bytes.and_then(|bytes| u64::try_from(bytes).ok());
-        bytes.ok_or_else(|| Error::corrupt(format!("{} sections are more than can be", self.section_count)))
+        bytes.ok_or_else(|| {
+            Error::corrupt(format_args!("{} sections are more than can be", self.section_count))
+        })
     }
 }
 
@@ -200,13 +204,15 @@ pub(super) fn check_version(major: u16, flags_required: u64, sound: bool) -> Res
         let doubt = if sound { "" } else { ", or is damaged" };
         return Err(Error::new(
             Status::Format,
-            format!("the file has format version {major}{doubt}; this libvdb reads version {FORMAT_MAJOR}"),
+            format_args!(
+                "the file has format version {major}{doubt}; this libvdb reads version {FORMAT_MAJOR}"
+            ),
         ));
     }
     if sound && flags_required & !FLAGS_REQUIRED_KNOWN != 0 {
         return Err(Error::new(
             Status::Format,
-            format!(
+            format_args!(
                 "the file uses features {flags_required:#x} of a newer libvdb; open it with that version"
             ),
         ));
@@ -217,23 +223,24 @@ pub(super) fn check_version(major: u16, flags_required: u64, sound: bool) -> Res
 pub(super) fn check_rows(rows: u64) -> Result<u64> {
     match rows {
         1..=SEGMENT_ROWS_MAX => Ok(rows),
-        _ => Err(Error::corrupt(format!("a segment cannot have {rows} rows"))),
+        _ => Err(Error::corrupt(format_args!("a segment cannot have {rows} rows"))),
     }
 }
 
 pub(super) fn check_dim(dim: u32) -> Result<u32> {
     match usize::try_from(dim) {
         Ok(1..=DIM_MAX) => Ok(dim),
-        _ => Err(Error::corrupt(format!("vectors cannot have {dim} dimensions"))),
+        _ => Err(Error::corrupt(format_args!("vectors cannot have {dim} dimensions"))),
     }
 }
 
 pub(super) fn check_metric(value: u32) -> Result<Metric> {
-    Metric::from_u32(value).ok_or_else(|| Error::corrupt(format!("there is no metric {value}")))
+    Metric::from_u32(value).ok_or_else(|| Error::corrupt(format_args!("there is no metric {value}")))
 }
 
 pub(super) fn check_element_type(value: u32) -> Result<ElementType> {
-    ElementType::from_u32(value).ok_or_else(|| Error::corrupt(format!("there is no element type {value}")))
+    ElementType::from_u32(value)
+        .ok_or_else(|| Error::corrupt(format_args!("there is no element type {value}")))
 }
 
 /// The sections of a file, and the gaps between its parts.
@@ -272,7 +279,7 @@ impl SectionTable {
         for record in table.chunks_exact(entry::BYTES) {
             let section = decode_entry(record)?;
             if sections.iter().any(|earlier| earlier.kind == section.kind) {
-                return Err(Error::corrupt(format!("{}: is there twice", section.kind)));
+                return Err(Error::corrupt(format_args!("{}: is there twice", section.kind)));
             }
             sections.push(section);
         }
@@ -299,14 +306,16 @@ fn decode_entry(record: &[u8]) -> Result<SectionInfo> {
     if section.required && !section.is_known() {
         return Err(Error::new(
             Status::Format,
-            format!("{kind}, version {}: was written by a newer libvdb; open it with that version", {
+            format_args!("{kind}, version {}: was written by a newer libvdb; open it with that version", {
                 section.version
             }),
         ));
     }
     let block_log2 = view.get(entry::BLOCK_LOG2)?;
     if block_log2 != BLOCK_LOG2 {
-        return Err(Error::corrupt(format!("{kind}: checksum blocks cannot be of 2^{block_log2} bytes")));
+        return Err(Error::corrupt(format_args!(
+            "{kind}: checksum blocks cannot be of 2^{block_log2} bytes"
+        )));
     }
     // One fact twice: it must agree, or a later reader trusts the wrong one.
     let bytes = match section.stride {
@@ -315,14 +324,14 @@ fn decode_entry(record: &[u8]) -> Result<SectionInfo> {
         stride => section.count.checked_mul(u64::from(stride)),
     };
     if bytes != Some(section.bytes) {
-        return Err(Error::corrupt(format!(
+        return Err(Error::corrupt(format_args!(
             "{kind}: {} records of {} bytes do not make {} bytes",
             section.count, section.stride, section.bytes
         )));
     }
     let align = kind.layout().map_or(ALIGN_SMALL, |layout| layout.align);
     if !section.offset.is_multiple_of(align) || !section.sums_offset.is_multiple_of(8) {
-        return Err(Error::corrupt(format!("{kind}: begins at byte {}, not aligned", section.offset)));
+        return Err(Error::corrupt(format_args!("{kind}: begins at byte {}, not aligned", section.offset)));
     }
     Ok(section)
 }
@@ -344,7 +353,7 @@ fn find_gaps(sections: &[SectionInfo], table: (u64, u64), file_bytes: u64) -> Re
     for (offset, bytes) in parts {
         let gap = offset.checked_sub(end).ok_or_else(overlap)?;
         if gap >= GAP_BYTES_MAX {
-            return Err(Error::corrupt(format!("bytes {end} to {offset} belong to nothing")));
+            return Err(Error::corrupt(format_args!("bytes {end} to {offset} belong to nothing")));
         }
         if gap > 0 {
             gaps.push((end, gap));
@@ -352,7 +361,9 @@ fn find_gaps(sections: &[SectionInfo], table: (u64, u64), file_bytes: u64) -> Re
         end = offset.checked_add(bytes).ok_or_else(overlap)?;
     }
     if end != file_bytes {
-        return Err(Error::corrupt(format!("the last part ends at byte {end}, the file at {file_bytes}")));
+        return Err(Error::corrupt(format_args!(
+            "the last part ends at byte {end}, the file at {file_bytes}"
+        )));
     }
     Ok(gaps)
 }

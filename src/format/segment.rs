@@ -50,9 +50,11 @@ impl SegmentFile {
         let file = vfs.open_read(name).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::new(
                 Status::NotFound,
-                format!("{path}: is missing, though the manifest names it; restore the index from a copy"),
+                format_args!(
+                    "{path}: is missing, though the manifest names it; restore the index from a copy"
+                ),
             ),
-            _ => Error::io(format!("{path}: cannot open"), &error),
+            _ => Error::io(format_args!("{path}: cannot open"), &error),
         })?;
         let opened = read_header(&*file, manifest, entry).and_then(|header| {
             let table = read_table(&*file, &header)?;
@@ -63,7 +65,7 @@ impl SegmentFile {
                 let SectionTable { sections, gaps } = table;
                 Ok(SegmentFile { file, path, header: header.segment, sections, gaps })
             }
-            Err(error) if error.status() == Status::Corrupt => Err(Error::corrupt(format!(
+            Err(error) if error.status() == Status::Corrupt => Err(Error::corrupt(format_args!(
                 "{path}: {error}. The segment cannot be opened; restore the index from a copy"
             ))),
             Err(error) => Err(error.context(path)),
@@ -123,7 +125,7 @@ impl SegmentFile {
     pub fn map(&self, kind: SectionKind) -> Result<Option<Mapping>> {
         let info = self.require(kind)?;
         self.file.map(info.offset, info.bytes).map_err(|error| {
-            Error::io(format!("{}: cannot map {kind}", self.path), &error).with_offset(info.offset)
+            Error::io(format_args!("{}: cannot map {kind}", self.path), &error).with_offset(info.offset)
         })
     }
 
@@ -149,9 +151,9 @@ impl SegmentFile {
             let len = to_usize("a gap", *bytes)?;
             let gap = buffer.get_mut(..len).unwrap_or_default();
             let damage = match self.file.read_exact_at(gap, *offset) {
-                Err(error) => Some(Error::io(format!("{}: cannot read", self.path), &error)),
+                Err(error) => Some(Error::io(format_args!("{}: cannot read", self.path), &error)),
                 Ok(()) if gap.iter().all(|byte| *byte == 0) => None,
-                Ok(()) => Some(Error::corrupt(format!("{}: stray bytes between sections", self.path))),
+                Ok(()) => Some(Error::corrupt(format_args!("{}: stray bytes between sections", self.path))),
             };
             let damage = damage.map(|damage| damage.with_offset(*offset));
             step(Step { bytes: *bytes, damage })?;
@@ -193,7 +195,7 @@ impl SegmentFile {
 
     fn require(&self, kind: SectionKind) -> Result<SectionInfo> {
         self.section(kind).ok_or_else(|| {
-            Error::corrupt(format!("{}: {kind} is missing; restore the index from a copy", self.path))
+            Error::corrupt(format_args!("{}: {kind} is missing; restore the index from a copy", self.path))
         })
     }
 
@@ -226,7 +228,7 @@ impl SegmentFile {
     }
 
     fn read_error(&self, info: &SectionInfo, error: &io::Error) -> Error {
-        Error::io(format!("{}: cannot read {}", self.path, info.kind), error).with_offset(info.offset)
+        Error::io(format_args!("{}: cannot read {}", self.path, info.kind), error).with_offset(info.offset)
     }
 }
 
@@ -240,7 +242,7 @@ fn offsets(start: u64, bytes: usize) -> impl Iterator<Item = u64> {
 fn read_header(file: &dyn VfsFile, manifest: &Manifest, entry: &SegmentEntry) -> Result<FileHeader> {
     let len = file.len().map_err(|error| Error::io("cannot read", &error))?;
     if len != entry.file_bytes {
-        return Err(Error::corrupt(format!("is {len} bytes long and should be {}", entry.file_bytes)));
+        return Err(Error::corrupt(format_args!("is {len} bytes long and should be {}", entry.file_bytes)));
     }
     let mut record = try_vec(segment_header::BYTES, 0u8)?;
     file.read_exact_at(&mut record, 0).map_err(|error| Error::io("cannot read", &error))?;

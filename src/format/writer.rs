@@ -74,7 +74,7 @@ impl SegmentWriter {
     pub fn create(vfs: &Arc<dyn Vfs>, header: SegmentHeader) -> Result<Self> {
         let name = FileName::Segment(header.number);
         let path = vfs.display_file(name);
-        let file = vfs.create_new(name).map_err(|e| Error::io(format!("{path}: cannot create"), &e))?;
+        let file = vfs.create_new(name).map_err(|e| Error::io(format_args!("{path}: cannot create"), &e))?;
         Ok(SegmentWriter {
             vfs: Arc::clone(vfs),
             file,
@@ -98,7 +98,8 @@ impl SegmentWriter {
         if !spec.align.is_power_of_two() || !(ALIGN_SMALL..=ALIGN_BULK).contains(&spec.align) {
             return Err(internal("a section with an alignment that readers refuse"));
         }
-        let too_large = || Error::invalid(format!("{}: {} is larger than any file", self.path, spec.kind));
+        let too_large =
+            || Error::invalid(format_args!("{}: {} is larger than any file", self.path, spec.kind));
         let offset = align_up(self.end, spec.align).ok_or_else(too_large)?;
         let end = offset.checked_add(spec.bytes).ok_or_else(too_large)?;
         let blocks = to_usize("the checksums of a section", block_count(spec.bytes))?;
@@ -278,7 +279,7 @@ impl Drop for SegmentWriter {
 }
 
 fn write_error(path: &str, error: &io::Error) -> Error {
-    Error::io(format!("{path}: cannot write, the segment is given up"), error)
+    Error::io(format_args!("{path}: cannot write, the segment is given up"), error)
 }
 
 /// Length in the file's own integer.

@@ -4,6 +4,7 @@
 //! enough to matter, so that a filter costs what the candidates cost and not what the index holds.
 
 use crate::index::ids::Ids;
+use crate::memory::try_reserve;
 use crate::types::params::Filter;
 use crate::types::{Error, Result};
 
@@ -14,7 +15,7 @@ use crate::types::{Error, Result};
 pub fn check(filter: &Filter<'_>) -> Result<()> {
     if let Filter::Ids { ids, .. } = filter {
         if let Some(at) = ids.windows(2).position(|pair| pair[0] >= pair[1]) {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "filter: ids must be ascending, each once; ids[{at}] = {} is followed by {}",
                 ids[at],
                 ids[at + 1]
@@ -79,8 +80,18 @@ pub fn named<'a>(filter: &Filter<'a>) -> Option<Named<'a>> {
 }
 
 /// Lists the positions of the rows that are named, ascending. O(named ids * log rows).
-pub fn positions(named: &Named<'_>, ids: &Ids, out: &mut Vec<u32>) {
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn positions(named: &Named<'_>, ids: &Ids, out: &mut Vec<u32>) -> Result<()> {
     out.clear();
+    try_reserve(
+        out,
+        match named {
+            Named::Ids(named) => named.len(),
+            Named::Bitmap { words, .. } => words.iter().map(|word| word.count_ones() as usize).sum(),
+        },
+    )?;
     match named {
         Named::Ids(named) => out.extend(named.iter().filter_map(|id| ids.position(*id))),
         Named::Bitmap { words, first_id } => {
@@ -95,4 +106,5 @@ pub fn positions(named: &Named<'_>, ids: &Ids, out: &mut Vec<u32>) {
         }
     }
     out.sort_unstable();
+    Ok(())
 }

@@ -146,7 +146,7 @@ impl Tree {
     }
 
     /// The exact rotated centres of the codes, `padded` floats each.
-    pub fn centres(&self) -> impl Iterator<Item = &[f32]> {
+    pub fn centres(&self) -> impl ExactSizeIterator<Item = &[f32]> {
         self.parts.centres.as_slice::<f32>().chunks_exact(self.shape.padded)
     }
 
@@ -209,7 +209,7 @@ impl Tree {
 /// Checks parents, children, leaves and rows: breadth-first numbers, every child range after its parent, the ranges of
 /// the children partition those of the parent, leaves are not empty. Returns where each level starts.
 fn check_shape(nodes: &[Node], rows: u64) -> Result<Vec<u32>> {
-    let wrong = |number: usize, what: &str| Err(Error::corrupt(format!("tree: node {number}: {what}")));
+    let wrong = |number: usize, what: &str| Err(Error::corrupt(format_args!("tree: node {number}: {what}")));
     let root = nodes[0];
     if root.parent != u32::MAX
         || root.first_row != 0
@@ -274,7 +274,7 @@ fn levels(nodes: &[Node]) -> Result<Vec<u32>> {
             return Ok(starts);
         }
         if starts.len() > LEVELS_MAX {
-            return Err(Error::corrupt(format!("tree: deeper than {LEVELS_MAX} levels")));
+            return Err(Error::corrupt(format_args!("tree: deeper than {LEVELS_MAX} levels")));
         }
         (first, end) = (end, end + below);
     }

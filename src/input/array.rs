@@ -32,7 +32,7 @@ impl<'a> ArrayRows<'a> {
         let needed = Self::needed_bytes(rows, dim, element_type, stride_bytes)?;
         if bytes.len() < needed {
             let have = bytes.len();
-            return Err(Error::invalid(format!("{rows} rows of {dim} need {needed} bytes, not {have}")));
+            return Err(Error::invalid(format_args!("{rows} rows of {dim} need {needed} bytes, not {have}")));
         }
         let stride_bytes = if stride_bytes == 0 { dim * element_type.bytes() } else { stride_bytes };
         Ok(ArrayRows { bytes, rows, dim, element_type, stride_bytes })
@@ -44,7 +44,10 @@ impl<'a> ArrayRows<'a> {
     /// `InvalidArgument` if the dim is out of range or does not divide the number of values.
     pub fn of_floats(values: &'a [f32], dim: usize) -> Result<Self> {
         if dim == 0 || !values.len().is_multiple_of(dim) {
-            return Err(Error::invalid(format!("{} values are no whole rows of dim {dim}", values.len())));
+            return Err(Error::invalid(format_args!(
+                "{} values are no whole rows of dim {dim}",
+                values.len()
+            )));
         }
         let rows = (values.len() / dim) as u64;
         Self::new(bytemuck::cast_slice(values), rows, dim, ElementType::F32, 0)
@@ -62,12 +65,12 @@ impl<'a> ArrayRows<'a> {
         stride_bytes: usize,
     ) -> Result<usize> {
         if dim == 0 || dim > DIM_MAX {
-            return Err(Error::invalid(format!("dim is {dim}; it must be from 1 to {DIM_MAX}")));
+            return Err(Error::invalid(format_args!("dim is {dim}; it must be from 1 to {DIM_MAX}")));
         }
         let row_bytes = dim * element_type.bytes();
         let stride_bytes = if stride_bytes == 0 { row_bytes } else { stride_bytes };
         if stride_bytes < row_bytes {
-            return Err(Error::invalid(format!(
+            return Err(Error::invalid(format_args!(
                 "stride is {stride_bytes} bytes, less than the {row_bytes} of a row; give 0 for packed rows"
             )));
         }
@@ -76,7 +79,9 @@ impl<'a> ArrayRows<'a> {
             .ok()
             .and_then(|count| count.checked_mul(stride_bytes)?.checked_add(row_bytes))
             .filter(|bytes| isize::try_from(*bytes).is_ok());
-        needed.ok_or_else(|| Error::invalid(format!("{rows} rows of dim {dim} are larger than any memory")))
+        needed.ok_or_else(|| {
+            Error::invalid(format_args!("{rows} rows of dim {dim} are larger than any memory"))
+        })
     }
 
     /// Bytes of a row that `new` found inside of `bytes`.

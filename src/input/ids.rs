@@ -42,7 +42,7 @@ fn read_open(file: &dyn VfsFile, extension: &str, rows: u64) -> Result<Vec<u64>>
         return Err(Error::corrupt(message));
     }
     if count != rows {
-        return Err(Error::invalid(format!(
+        return Err(Error::invalid(format_args!(
             "it has {count} ids for {rows} rows; give one id for each row, in their order"
         )));
     }

@@ -132,13 +132,15 @@ fn check_gather(source: &dyn Rows, rows: &[u64], out: &[u8]) -> Result<()> {
 fn check_room(source: &dyn Rows, count: usize, out: &[u8]) -> Result<()> {
     if count.checked_mul(source.row_bytes()) != Some(out.len()) {
         let (row_bytes, room) = (source.row_bytes(), out.len());
-        return Err(Error::invalid(format!("{count} rows of {row_bytes} bytes do not fill {room} bytes")));
+        return Err(Error::invalid(format_args!(
+            "{count} rows of {row_bytes} bytes do not fill {room} bytes"
+        )));
     }
     Ok(())
 }
 
 fn beyond(source: &dyn Rows, row: u64) -> Error {
-    Error::invalid(format!("row {row} is beyond the end of {}", source.describe())).with_row(row)
+    Error::invalid(format_args!("row {row} is beyond the end of {}", source.describe())).with_row(row)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 
 use super::packed::{Layout, PackedRows};
 use crate::memory::try_vec;
+use crate::types::error::Words;
 use crate::types::{ElementType, Error, Result, Status};
 use crate::vfs::VfsFile;
 use std::io;
@@ -94,7 +95,7 @@ pub(super) fn read_header(file: &dyn VfsFile) -> Result<Header> {
         }
     };
     if bytes > HEADER_BYTES_MAX {
-        return Err(Error::corrupt(format!(
+        return Err(Error::corrupt(format_args!(
             "its header claims {bytes} bytes, more than the {HEADER_BYTES_MAX} that any array needs; the \
              file is damaged, save it again"
         )));
@@ -127,7 +128,7 @@ fn not_npy() -> Error {
     )
 }
 
-fn unsupported(message: impl Into<String>) -> Error {
+fn unsupported(message: impl Words) -> Error {
     Error::new(Status::Unsupported, message)
 }
 

@@ -73,7 +73,8 @@ impl PackedRows {
         let offset = self.start + first * self.stride as u64;
         self.file.read_exact_at(raw, offset).map_err(|error| {
             let last = first + (count as u64).saturating_sub(1);
-            Error::io(format!("{}: cannot read rows {first} to {last}", self.name), &error).with_row(first)
+            Error::io(format_args!("{}: cannot read rows {first} to {last}", self.name), &error)
+                .with_row(first)
         })
     }
 
@@ -210,7 +211,7 @@ impl Rows for PackedRows {
 fn checked_dim(dim: u64) -> Result<usize> {
     match usize::try_from(dim) {
         Ok(checked @ 1..=DIM_MAX) => Ok(checked),
-        _ => Err(Error::invalid(format!(
+        _ => Err(Error::invalid(format_args!(
             "its header says dim {dim}, which must be from 1 to {DIM_MAX}; check that the file is what its \
              name says"
         ))),

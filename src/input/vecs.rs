@@ -51,7 +51,7 @@ fn words<const N: usize>(file: &dyn VfsFile) -> Result<[u32; N]> {
     let mut words = [0u32; N];
     match file.read_exact_at(bytemuck::cast_slice_mut(&mut words[..]), 0) {
         Ok(()) => Ok(words.map(u32::from_le)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Error::corrupt(format!(
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Error::corrupt(format_args!(
             "the file is shorter than the {} bytes it must begin with; it is empty or was cut short, write \
              it again",
             4 * N

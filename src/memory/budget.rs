@@ -10,6 +10,7 @@
 //!
 //! Calls `types`. Knows nothing of what the parts do.
 
+use super::fallible::try_reserve;
 use crate::types::{Error, Result, Status};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -76,7 +77,7 @@ impl Budget {
         if bytes > left {
             return Err(self.refusal(&state, what, bytes));
         }
-        state.add(what, bytes);
+        state.add(what, bytes)?;
         drop(state);
         Ok(Share { budget: self.clone(), what, bytes })
     }
@@ -113,8 +114,7 @@ impl Budget {
         if bytes > self.0.limit_bytes - state.used_bytes {
             return Err(self.refusal(&state, what, bytes));
         }
-        state.add(what, bytes);
-        Ok(())
+        state.add(what, bytes)
     }
 
     fn give_back(&self, what: &'static str, bytes: u64) {
@@ -128,23 +128,14 @@ impl Budget {
     fn refusal(&self, state: &State, what: &str, bytes: u64) -> Error {
         let limit = self.0.limit_bytes;
         let needed = state.used_bytes.saturating_add(bytes);
-        let mut held: Vec<&PartBytes> = state.parts.iter().filter(|part| part.used_bytes > 0).collect();
-        held.sort_by_key(|part| std::cmp::Reverse(part.used_bytes));
-        let mut message = format!(
-            "{what} needs {}, but {} of the memory limit of {} are left",
+        let words = format_args!(
+            "{what} needs {}, but {} of the memory limit of {} are left{}; raise the limit to {needed} bytes or more",
             Size(bytes),
             Size(limit - state.used_bytes),
-            Size(limit)
+            Size(limit),
+            Held(&state.parts)
         );
-        for (index, part) in held.iter().take(3).enumerate() {
-            let before = if index == 0 { " (most is held by " } else { ", " };
-            message.push_str(&format!("{before}{} with {}", part.what, Size(part.used_bytes)));
-        }
-        if !held.is_empty() {
-            message.push(')');
-        }
-        message.push_str(&format!("; raise the limit to {needed} bytes or more"));
-        Error::new(Status::OutOfMemory, message).with_needed_bytes(needed)
+        Error::new(Status::OutOfMemory, words).with_needed_bytes(needed)
     }
 
     /// The lock is held for arithmetic only, which a panic cannot leave half done.
@@ -154,16 +145,19 @@ impl Budget {
 }
 
 impl State {
-    fn add(&mut self, what: &'static str, bytes: u64) {
+    fn add(&mut self, what: &'static str, bytes: u64) -> Result<()> {
+        let known = self.parts.iter().position(|part| part.what == what);
+        if known.is_none() {
+            try_reserve(&mut self.parts, 1)?;
+            self.parts.push(PartBytes { what, used_bytes: 0, peak_bytes: 0 });
+        }
+        let place = known.unwrap_or(self.parts.len() - 1);
+        let part = &mut self.parts[place];
+        part.used_bytes += bytes;
+        part.peak_bytes = part.peak_bytes.max(part.used_bytes);
         self.used_bytes += bytes;
         self.peak_bytes = self.peak_bytes.max(self.used_bytes);
-        match self.parts.iter_mut().find(|part| part.what == what) {
-            Some(part) => {
-                part.used_bytes += bytes;
-                part.peak_bytes = part.peak_bytes.max(part.used_bytes);
-            }
-            None => self.parts.push(PartBytes { what, used_bytes: bytes, peak_bytes: bytes }),
-        }
+        Ok(())
     }
 }
 
@@ -218,6 +212,24 @@ impl fmt::Debug for Budget {
 impl fmt::Debug for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Share({}, {})", self.what, Size(self.bytes))
+    }
+}
+
+/// The three parts that hold most, in brackets; nothing if none holds any.
+struct Held<'a>(&'a [PartBytes]);
+
+impl fmt::Display for Held<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut named: [Option<&PartBytes>; 3] = [None; 3];
+        for place in 0..named.len() {
+            let is_named = |part: &PartBytes| named.iter().flatten().any(|other| other.what == part.what);
+            let left = self.0.iter().rev().filter(|part| part.used_bytes > 0 && !is_named(part));
+            let Some(most) = left.max_by_key(|part| part.used_bytes) else { break };
+            let before = if place == 0 { " (most is held by " } else { ", " };
+            write!(f, "{before}{} with {}", most.what, Size(most.used_bytes))?;
+            named[place] = Some(most);
+        }
+        f.write_str(if named[0].is_some() { ")" } else { "" })
     }
 }
 

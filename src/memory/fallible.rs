@@ -33,6 +33,14 @@ pub fn try_reserve<T>(vec: &mut Vec<T>, more: usize) -> Result<()> {
     })
 }
 
+/// Room in `vec` for `count` values in all, those it has among them.
+///
+/// # Errors
+/// As [`try_reserve`].
+pub fn try_hold<T>(vec: &mut Vec<T>, count: usize) -> Result<()> {
+    try_reserve(vec, count.saturating_sub(vec.len()))
+}
+
 /// A vector of `count` copies of `value`.
 ///
 /// # Errors

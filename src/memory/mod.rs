@@ -10,8 +10,10 @@
 pub mod aligned;
 pub mod budget;
 pub mod fallible;
+pub mod lru;
 pub mod probe;
 
 pub use aligned::{AlignedBytes, AlignedVec, ALIGN_BYTES};
 pub use budget::{Budget, PartBytes, Share};
-pub use fallible::{try_reserve, try_vec, try_with_capacity};
+pub use fallible::{try_hold, try_reserve, try_vec, try_with_capacity};
+pub use lru::Lru;

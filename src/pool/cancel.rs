@@ -80,14 +80,14 @@ impl fmt::Debug for Stop<'_> {
 
 #[cold]
 fn cancelled(who: &str) -> Error {
-    Error::new(Status::Cancelled, format!("cancelled: {who}"))
+    Error::new(Status::Cancelled, format_args!("cancelled: {who}"))
 }
 
 #[cold]
 fn timed_out(timeout: Duration) -> Error {
     Error::new(
         Status::Timeout,
-        format!("not done within the time limit of {timeout:?}; raise the limit, or ask for less work"),
+        format_args!("not done within the time limit of {timeout:?}; raise the limit, or ask for less work"),
     )
 }
 

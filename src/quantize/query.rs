@@ -11,9 +11,10 @@
 //! Buffers live in the search's scratch and are reused: nothing is allocated once they have grown.
 
 use crate::kernels::Kernels;
+use crate::memory::try_hold;
 use crate::quantize::encode::{CodeShape, QUERY_BITS};
 use crate::quantize::rotation::Rotation;
-use crate::types::Metric;
+use crate::types::{Metric, Result};
 
 /// The query of one search in the forms that the stages want.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +44,24 @@ impl PreparedQuery {
     pub fn memory_bytes(&self) -> usize {
         let floats = self.rotated.capacity() + self.shifted.capacity() + self.unit.capacity();
         floats * 4 + self.planes.capacity() + self.bytes.capacity() + self.odd.capacity()
+    }
+
+    /// Room for a query of `dim` elements, so that [`prepare`](Self::prepare) allocates nothing.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn reserve(&mut self, shape: CodeShape, metric: Metric, dim: usize) -> Result<()> {
+        try_hold(&mut self.rotated, shape.padded)?;
+        try_hold(&mut self.shifted, shape.padded)?;
+        try_hold(&mut self.bytes, shape.padded)?;
+        if metric == Metric::Cosine {
+            try_hold(&mut self.unit, dim)?;
+        }
+        if shape.bits == 1 {
+            try_hold(&mut self.odd, shape.padded)?;
+            try_hold(&mut self.planes, QUERY_BITS * shape.plane_bytes())?;
+        }
+        Ok(())
     }
 
     /// Rotates and quantises `query` (finite; not all zero under cosine). O(d log d).

@@ -9,7 +9,7 @@
 use crate::index::segment::SegmentIndex;
 use crate::index::tree::{Node, NodeFactors, Tree};
 use crate::kernels::Kernels;
-use crate::memory::try_reserve;
+use crate::memory::{try_hold, try_reserve};
 use crate::quantize::encode::{metric_weights, CodeShape};
 use crate::quantize::estimate;
 use crate::quantize::query::PreparedQuery;
@@ -80,6 +80,7 @@ pub fn descend(
         stats.nodes_ranked += children;
         next.clear();
         try_reserve(next, children as usize)?;
+        try_hold(products, children as usize)?;
         if children > FILTER_SLACK * u64::from(probes) {
             for node in frontier.iter() {
                 ranking.by_codes(&nodes[node.key as usize], counted, next);

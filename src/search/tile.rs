@@ -6,9 +6,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::index::filter;
+use crate::index::segment::SegmentIndex;
 use crate::index::tree::Tree;
 use crate::kernels::Kernels;
-use crate::memory::{try_reserve, try_with_capacity};
+use crate::memory::{try_hold, try_reserve, try_with_capacity};
 use crate::pool::Pool;
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::Candidates;
@@ -59,8 +60,9 @@ pub fn run(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> 
     // Queries that still want an answer; after the first round only those that found too few rows.
     let mut open = std::mem::take(&mut scratch.open);
     open.clear();
-    open.extend(0..queries.len() as u32);
-    let done = rounds(context, queries, &mut open, scratch);
+    let room = try_hold(&mut open, queries.len());
+    open.extend((0..queries.len() as u32).take(if room.is_ok() { queries.len() } else { 0 }));
+    let done = room.and_then(|()| rounds(context, queries, &mut open, scratch));
     scratch.open = open;
     done?;
     finish(context, queries, scratch)
@@ -98,6 +100,15 @@ fn rounds(
 }
 
 impl QueryScratch {
+    /// Makes the forms of the query, and room for its distances to the centres.
+    fn prepare(&mut self, kernels: &Kernels, index: &SegmentIndex, query: &[f32]) -> Result<()> {
+        let quantiser = &index.quantiser;
+        let (rotation, shape, metric) = (&quantiser.rotation, quantiser.shape, quantiser.metric);
+        self.prepared.reserve(shape, metric, query.len())?;
+        self.prepared.prepare(kernels, rotation, quantiser.mean(), shape, metric, query);
+        try_hold(&mut self.bases, index.tree.centres().len())
+    }
+
     fn found(&self, plan: &Plan<'_>) -> usize {
         if plan.rerank_all {
             self.top.len()
@@ -130,16 +141,8 @@ fn visit(
     stats.probes = stats.probes.saturating_add(probes.saturating_mul(open.len() as u32));
 
     let mut clock = Clock::start();
-    let quantiser = &index.quantiser;
     for query in open {
-        states[*query as usize].prepared.prepare(
-            kernels,
-            &quantiser.rotation,
-            quantiser.mean(),
-            quantiser.shape,
-            quantiser.metric,
-            queries[*query as usize],
-        );
+        states[*query as usize].prepare(kernels, index, queries[*query as usize])?;
     }
     clock.lap(&mut stats.quantise_ns);
 
@@ -156,7 +159,7 @@ fn visit(
 
     let scan = Scan { kernels, index, segment: number, epsilon: effort.epsilon, filter: plan.filter };
     if let Some(named) = &plan.listed {
-        filter::positions(named, &index.ids, &mut stage.positions);
+        filter::positions(named, &index.ids, &mut stage.positions)?;
     }
     if plan.rerank_all {
         let read_ns = stats.read_ns;

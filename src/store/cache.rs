@@ -6,9 +6,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lru::LruCache;
-
-use crate::memory::AlignedBytes;
+use crate::memory::{AlignedBytes, Lru};
 
 const SHARDS: usize = 16;
 
@@ -33,7 +31,7 @@ pub struct CacheInfo {
 }
 
 struct Shard {
-    rows: LruCache<(u64, u32), Arc<AlignedBytes>>,
+    rows: Lru<(u64, u32), Arc<AlignedBytes>>,
     used_bytes: usize,
     /// The most of them at a time.
     peak_bytes: usize,
@@ -51,7 +49,7 @@ pub struct VectorCache {
 impl VectorCache {
     /// A cache of at most `capacity_bytes`; 0: off.
     pub fn new(capacity_bytes: usize) -> Self {
-        let shard = || Mutex::new(Shard { rows: LruCache::unbounded(), used_bytes: 0, peak_bytes: 0 });
+        let shard = || Mutex::new(Shard { rows: Lru::new(), used_bytes: 0, peak_bytes: 0 });
         VectorCache {
             shards: (0..SHARDS).map(|_| shard()).collect(),
             capacity_bytes: AtomicUsize::new(capacity_bytes),
@@ -86,9 +84,8 @@ impl VectorCache {
         drop(shard);
         let Some(row) = copy_into(leaving, bytes) else { return };
         let mut shard = self.shard(segment, position);
-        if let Some(old) = shard.rows.put((segment, position), row) {
-            shard.used_bytes -= old.len() + ENTRY_OVERHEAD_BYTES;
-        }
+        let Ok(old) = shard.rows.put((segment, position), row) else { return };
+        shard.used_bytes -= old.map_or(0, |old| old.len() + ENTRY_OVERHEAD_BYTES);
         shard.used_bytes += cost;
         // The bound of now: a resize sets it before it takes the lock, so that no entry slips past it.
         self.shrink(&mut shard, self.bound());
@@ -107,7 +104,7 @@ impl VectorCache {
     pub fn clear(&self) {
         for shard in &self.shards {
             let mut shard = lock(shard);
-            shard.rows = LruCache::unbounded();
+            shard.rows = Lru::new();
             shard.used_bytes = 0;
         }
     }
@@ -145,7 +142,7 @@ impl VectorCache {
 
     /// Takes out the row that was not used for the longest time.
     fn drop_oldest(&self, shard: &mut Shard) -> Option<Arc<AlignedBytes>> {
-        let (_, row) = shard.rows.pop_lru()?;
+        let (_, row) = shard.rows.pop_oldest()?;
         shard.used_bytes -= row.len() + ENTRY_OVERHEAD_BYTES;
         self.evictions.fetch_add(1, Relaxed);
         Some(row)

@@ -61,7 +61,7 @@ impl Centroids {
             let floats: &[f32] = bytemuck::cast_slice(piece);
             if let Some(bad) = floats.iter().position(|x| !x.is_finite()) {
                 let node = first as usize + bad / self.padded;
-                return Err(Error::corrupt(format!(
+                return Err(Error::corrupt(format_args!(
                     "centroids: that of node {node} has an element that is no number; build again"
                 )));
             }

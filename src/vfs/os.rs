@@ -49,7 +49,7 @@ impl OsVfs {
             Err(error) => Err(match error.raw_os_error() {
                 Some(libc::ENOTDIR) => Error::new(
                     Status::Format,
-                    format!("{}: is not a directory; an index is a directory of files", path.display()),
+                    format_args!("{}: is not a directory; an index is a directory of files", path.display()),
                 ),
                 _ => path_error(path, "cannot open the directory", &error),
             }),
@@ -287,7 +287,7 @@ pub fn open_outside(path: &Path) -> Result<Arc<dyn VfsFile>> {
     match opened {
         Ok(file) => Ok(Arc::new(OsFile { file })),
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
-            Err(Error::new(Status::Format, format!("{}: {error}", path.display())))
+            Err(Error::new(Status::Format, format_args!("{}: {error}", path.display())))
         }
         Err(error) => Err(path_error(path, "cannot open the file", &error)),
     }
@@ -456,11 +456,11 @@ fn c_name(name: FileName) -> io::Result<CString> {
 fn path_error(path: &Path, what: &str, error: &io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            Error::new(Status::NotFound, format!("{}: no such file or directory", path.display()))
+            Error::new(Status::NotFound, format_args!("{}: no such file or directory", path.display()))
         }
         io::ErrorKind::PermissionDenied => {
-            Error::io(format!("{}: {what}: no permission for this user", path.display()), error)
+            Error::io(format_args!("{}: {what}: no permission for this user", path.display()), error)
         }
-        _ => Error::io(format!("{}: {what}", path.display()), error),
+        _ => Error::io(format_args!("{}: {what}", path.display()), error),
     }
 }
