@@ -19,14 +19,14 @@ trap 'rm -rf "$work"' EXIT
 figure() {
     build=$($vdb build "$2" "$work/index" --metric "$4" --replace --quiet --json)
     seconds=$(echo "$build" | sed -n 's/.*"seconds": \([0-9.]*\),.*/\1/p' | head -1)
-    $vdb bench "$work/index" --queries "$3" --limit-queries "$queries" --recall 0.95,0.99 --threads 1 --batch 1 \
+    $vdb bench "$work/index" --queries "$3" --recall 0.95,0.99 --threads 1 --batch 1 \
         --rounds 3 --quiet >"$work/bench"
     memory=$(sed -n 's/^index: *\(.*\) held:.*/\1/p' "$work/bench")
     awk -v name="$1" -v metric="$4" -v seconds="$seconds" -v memory="$memory" '
         /rows x/ && !size { size = $2 " x " $5 + 0 }
         /^0\.9/ && !seen[$1]++ {
             printf "| %s | %s | %s | %s | %s | %s | %s | %s | %.1f | %s |\n",
-                name, size, metric, $1, $2, $6, $(NF - 2), $(NF - 1), seconds, memory
+                name, size, metric, $1, $2, $6, $(NF - 3), $(NF - 1), seconds, memory
         }' "$work/bench"
 }
 

@@ -18,6 +18,7 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use vdb::kernels::estimate::Shape;
+use vdb::kernels::judge;
 use vdb::kernels::Kernels;
 use vdb::memory::{AlignedBytes, AlignedVec};
 use vdb::quantize::encode::CodeShape;
@@ -421,6 +422,25 @@ fn quantise(bench: &Bench) {
     });
 }
 
+/// From counts to estimates, a leaf at a time, few rows being chosen.
+fn judge_rows(bench: &Bench) {
+    const ROWS: usize = 48;
+    let mut rng = SplitMix64::new(9);
+    let mut floats = |length| -> Vec<f32> { (0..length).map(|_| rng.next_f32()).collect() };
+    let (bases, factors) = (floats(ROWS), floats(2 * ROWS));
+    let counted = vec![100; ROWS];
+    let (mut estimates, mut slacks, mut chosen) = (vec![0.0; ROWS], vec![0.0; ROWS], vec![0; ROWS / 16]);
+    let terms = judge::Terms { at_zero: 1.0, a_unit: 1e-3, deviation: 0.02, rounding: 1e-6, epsilon: 2.0 };
+    let limits = judge::Limits { bound: -0.5, estimate: -0.6 };
+    bench.hot("judge 48", 12 * ROWS, |kernels| {
+        let rows =
+            judge::Rows { bases: black_box(&bases), factors: factors.as_chunks().0, counted: &counted };
+        let out = judge::Judged { estimates: &mut estimates, slacks: &mut slacks, chosen: &mut chosen };
+        kernels.judge(&terms, limits, rows, out);
+        black_box(&chosen);
+    });
+}
+
 /// All that happens to a query before it meets a code.
 fn prepare(bench: &Bench) {
     for dim in [100, 384, 784, DIM] {
@@ -450,9 +470,18 @@ fn main() {
         "{:34} {:12} {:>9} {:>9} {:>8} {:>7}",
         "case", "table", "least ns", "median ns", "GB/s", "ratio"
     );
-    for cases in
-        [bandwidth, estimate, hamming, levels, dot_i8, distance, convert_and_rotate, quantise, prepare]
-    {
+    for cases in [
+        bandwidth,
+        estimate,
+        hamming,
+        levels,
+        dot_i8,
+        distance,
+        convert_and_rotate,
+        quantise,
+        judge_rows,
+        prepare,
+    ] {
         cases(&bench);
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Barrier;
 use vdb::database::{self, CacheKind, Database, GivenIds, Job, OpenOptions};
 use vdb::input::ArrayRows;
 use vdb::pool::Pool;
-use vdb::types::params::{BuildParams, SearchParams};
+use vdb::types::params::{BuildParams, LinkMode, SearchParams};
 use vdb::types::{ElementType, Metric, Status};
 
 #[path = "limits/allocator.rs"]
@@ -203,11 +203,21 @@ fn searches_of_many_threads_stay_below_the_limit_or_say_what_to_do() {
 fn a_build_stays_below_its_estimate_and_reports_no_less_than_it_took() {
     let _turn = alone();
     let base = BuildParams { threads: 1, ..BuildParams::default() };
+    let linked = BuildParams { links: LinkMode::On, ..base.clone() };
     for (count, dim, params) in [
         (3_000, 32, base.clone()),
         (30_000, 48, base.clone()),
         (30_000, 48, BuildParams { threads: 2, metric: Metric::Cosine, ..base.clone() }),
         (30_000, 8, BuildParams { threads: 8, ..base.clone() }),
+        (5_000, 8, linked.clone()),
+        (30_000, 48, linked.clone()),
+        (30_000, 48, BuildParams { threads: 2, leaf_rows: 500, metric: Metric::Cosine, ..linked.clone() }),
+        (30_000, 8, BuildParams { threads: 8, leaf_rows: 3, ..linked.clone() }),
+        (70_000, 4, linked.clone()),
+        (20_000, 500, BuildParams { threads: 2, ..linked.clone() }),
+        (3_000, 1_024, BuildParams { leaf_rows: 20, metric: Metric::InnerProduct, ..linked.clone() }),
+        (9_000, 100, BuildParams { segment_rows: 4_500, threads: 3, ..linked.clone() }),
+        (2_500, 64, BuildParams { leaf_rows: 1, ..linked.clone() }),
         (30_000, 48, BuildParams { flat: true, code_bits: 4, ..base.clone() }),
         (30_000, 48, BuildParams { segment_rows: 8_000, leaf_rows: 16, ..base.clone() }),
         (2_000, 1_500, BuildParams { leaf_rows: 30, metric: Metric::InnerProduct, ..base.clone() }),
@@ -228,6 +238,7 @@ fn a_build_stays_below_its_estimate_and_reports_no_less_than_it_took() {
         println!("{count} x {dim}: {peak} of {told}");
         let what = format!("{count} x {dim}, {params:?}: took {peak}, told {told}");
         assert!(peak as u64 <= told, "{what}");
+        assert!(params.flat || report.links || params.links != LinkMode::On, "{what}");
         assert!(report.peak_bytes >= peak as u64, "{what}, reported {}", report.peak_bytes);
         assert!(report.disk_bytes <= estimate.index_disk_bytes, "{what}: disk {}", report.disk_bytes);
         let less =

@@ -290,6 +290,7 @@ void it_can_be_looked_at(const fixture& f)
 {
     const auto index = must(vdb::index::try_open(f.path));
     const auto info = must(index.try_info());
+    CHECK(info.links == 1);
     CHECK(info.rows == rows && info.dim == dim && info.metric == static_cast<vdb_metric_t>(vdb::metric::l2));
     CHECK(must(index.try_memory()).total_bytes > 0);
     const auto before = must(index.try_stats());

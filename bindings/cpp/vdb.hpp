@@ -328,12 +328,16 @@ enum class metric : vdb_metric_t {
     cosine = VDB_METRIC_COSINE
 };
 
+/// Whether rows that lie near each other are linked: if memory has room for making them, always, never.
+enum class links : vdb_links_t { automatic = VDB_LINKS_AUTO, on = VDB_LINKS_ON, off = VDB_LINKS_OFF };
+
 /// What to build, and how; see vdb_build_options_t and vdb_job_t.
 struct build_options {
     vdb::metric metric = vdb::metric::l2;
     std::uint64_t seed = 0;
     bool flat = false;    ///< no tree
     bool replace = false; ///< an index that is at the path
+    vdb::links links = vdb::links::automatic;
     std::uint32_t leaf_rows = 0;
     std::uint32_t fanout = 0;
     std::uint32_t code_bits = 0;
@@ -527,6 +531,7 @@ inline vdb_build_options_t build_to_c(const build_options& options, vdb_build_re
     raw.leaf_rows = options.leaf_rows;
     raw.fanout = options.fanout;
     raw.code_bits = options.code_bits;
+    raw.links = static_cast<vdb_links_t>(options.links);
     raw.segment_rows = options.segment_rows;
     raw.report = report;
     return raw;

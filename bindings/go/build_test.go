@@ -143,3 +143,34 @@ func TestBuildTellsProgressAndStops(t *testing.T) {
 	_, err = vdb.Open(stopped, nil)
 	want(t, err, vdb.ErrNotFound)
 }
+
+func TestLinksAreMadeAsAsked(t *testing.T) {
+	for links, wanted := range map[vdb.Links]bool{vdb.LinksAuto: true, vdb.LinksOn: true, vdb.LinksOff: false} {
+		path := filepath.Join(t.TempDir(), "index")
+		options := tree
+		options.Links = links
+		if _, err := vdb.Build(context.Background(), path, vdb.FromFlat(base, dim), options); err != nil {
+			t.Fatal(err)
+		}
+		db, err := vdb.Open(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stats vdb.SearchStats
+		search := vdb.SearchOptions{K: 5, Stats: &stats}
+		if _, err := db.Search(context.Background(), row(asked, 0), search); err != nil {
+			t.Error(err)
+		}
+		info, err := db.Info()
+		if err != nil || info.Links != wanted || stats.CodesWalked > stats.CodesScanned {
+			t.Errorf("%v: %+v, %+v, %v", links, info, stats, err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := vdb.Build(context.Background(), t.TempDir(), vdb.FromFlat(base, dim), vdb.BuildOptions{Links: 3})
+	if !errors.Is(err, vdb.ErrInvalidArgument) {
+		t.Error(err)
+	}
+}

@@ -24,6 +24,7 @@ type Info struct {
 	CodeBits      uint32 // of a code, a dimension
 	FormatVersion uint32
 	Flat          bool // no segment has a tree
+	Links         bool // rows are linked, in one segment at least
 	Mapped        bool // vectors are mapped, not read
 	DiskBytes     uint64
 	OpenTime      time.Duration
@@ -52,6 +53,7 @@ func (db *DB) Info() (Info, error) {
 		CodeBits:      uint32(info.code_bits),
 		FormatVersion: uint32(info.format_version),
 		Flat:          info.flat != 0,
+		Links:         info.links != 0,
 		Mapped:        info.mapped != 0,
 		DiskBytes:     uint64(info.disk_bytes),
 		OpenTime:      time.Duration(info.open_ns),

@@ -84,6 +84,7 @@ type SearchStats struct {
 	NodesRanked     uint64
 	LeavesScanned   uint64
 	CodesScanned    uint64
+	CodesWalked     uint64 // of these, those that links led to
 	RowsReranked    uint64
 	RowsRead        uint64
 	BytesRead       uint64
@@ -274,6 +275,7 @@ func (o *SearchOptions) putStats(stats *C.vdb_search_stats_t) {
 		NodesRanked:     uint64(stats.nodes_ranked),
 		LeavesScanned:   uint64(stats.leaves_scanned),
 		CodesScanned:    uint64(stats.codes_scanned),
+		CodesWalked:     uint64(stats.codes_walked),
 		RowsReranked:    uint64(stats.rows_reranked),
 		RowsRead:        uint64(stats.rows_read),
 		BytesRead:       uint64(stats.bytes_read),

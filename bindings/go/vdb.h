@@ -393,7 +393,7 @@ typedef struct vdb_search_stats_t {
     uint64_t merge_ns;           /**< Join segments and threads. */
     uint64_t nodes_ranked;       /**< Nodes whose distance was taken. */
     uint64_t leaves_scanned;     /**< Leaves visited, in all segments. */
-    uint64_t codes_scanned;      /**< Codes whose distance was estimated. */
+    uint64_t codes_scanned;      /**< Codes whose distance was estimated, by leaf or by link. */
     uint64_t rows_reranked;      /**< Rows whose distance was computed. */
     uint64_t rows_read;          /**< Of these, not in the vector cache. */
     uint64_t bytes_read;         /**< Of vectors, from the page cache or from disk. */
@@ -401,6 +401,7 @@ typedef struct vdb_search_stats_t {
                                       segments, the queries of a batch, and attempts where a first one
                                       found too few rows. */
     uint32_t answer_cache_hits;  /**< Answers that came from the answer cache. */
+    uint64_t codes_walked;       /**< Of codes_scanned, those that links led to. */
 } vdb_search_stats_t;
 
 #define VDB_SEARCH_EXACT         (1u << 0)  /**< Every row by its exact distance: no tree, no codes. */
@@ -450,7 +451,8 @@ typedef struct vdb_search_params_t {
  * Errors: VDB_INVALID_ARGUMENT, VDB_TIMEOUT, VDB_CANCELLED, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
  * VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: of the handle's limit, part
  * of which is kept for searches; one takes about half a MB for a k up to 256, and 2 KB for each of a larger
- * k. What others that run leave too little for is VDB_OUT_OF_MEMORY. Nothing for the caller to free.
+ * k; where rows are linked, up to 1.5 bytes for each row of the largest segment as well. What others that
+ * run leave too little for is VDB_OUT_OF_MEMORY. Nothing for the caller to free.
  *
  *     vdb_search_params_t params = {0};
  *     params.struct_size = sizeof params;
@@ -592,16 +594,29 @@ typedef struct vdb_build_report_t {
 #define VDB_BUILD_REPLACE  (1u << 1)  /**< If an index is at the path, replace it, in one rename when all
                                            is done. */
 
+/**
+ * Whether rows that lie near each other are linked: 66 bytes a row in memory, fewer codes scanned for the
+ * same recall. An index without a tree has no links. VDB_LINKS_...
+ */
+typedef uint32_t vdb_links_t;
+
+#define VDB_LINKS_AUTO  0u  /**< If the memory limit has room for making them; else without, and a line of
+                                 log says so. */
+#define VDB_LINKS_ON    1u  /**< Always: without room the build fails before it starts, and
+                                 VDB_DETAIL_NEEDED_BYTES says what would do. */
+#define VDB_LINKS_OFF   2u  /**< Never: a smaller index, built faster. */
+
 /** What to build. NULL, or all zero: squared L2, all else chosen. */
 typedef struct vdb_build_options_t {
     size_t struct_size;          /**< sizeof(vdb_build_options_t) */
-    uint64_t seed;               /**< Same source, options and seed: same bytes, on any number of threads. */
+    uint64_t seed;               /**< Same source, options and seed: same bytes, on any number of threads
+                                      (with VDB_LINKS_AUTO: where it decides alike). */
     vdb_metric_t metric;         /**< 0: VDB_METRIC_L2. */
     uint32_t flags;              /**< VDB_BUILD_... */
     uint32_t leaf_rows;          /**< Aim for the rows of a leaf. 0: 48. */
     uint32_t fanout;             /**< Most children of a node above the leaves' parents. 0: chosen. */
     uint32_t code_bits;          /**< Bits of a code for each dimension: 1, 2 or 4. 0: chosen from dim. */
-    uint32_t reserved;           /**< 0 */
+    vdb_links_t links;           /**< VDB_LINKS_... */
     uint64_t segment_rows;       /**< Most rows of a segment. 0: as many as fit. */
     vdb_build_report_t *report;  /**< NULL: not wanted. */
 } vdb_build_options_t;
@@ -609,10 +624,12 @@ typedef struct vdb_build_options_t {
 /** What a build and an open take. */
 typedef struct vdb_estimate_t {
     size_t struct_size;                /**< sizeof(vdb_estimate_t) */
-    uint64_t build_memory_bytes;       /**< The least that a build works with. */
-    uint64_t build_memory_best_bytes;  /**< Beyond this, more does not help. */
+    uint64_t build_memory_bytes;       /**< The least that a build works with; links left to VDB_LINKS_AUTO
+                                            are not made. */
+    uint64_t build_memory_best_bytes;  /**< Beyond this, more does not help; links left to VDB_LINKS_AUTO
+                                            are made. */
     uint64_t build_disk_bytes;         /**< At its peak, the finished index included. */
-    uint64_t open_memory_bytes;        /**< Tree, codes, ids, and the working memory of one search. */
+    uint64_t open_memory_bytes;        /**< Tree, codes, ids, links, and the working memory of one search. */
     uint64_t index_disk_bytes;         /**< The finished index. */
 } vdb_estimate_t;
 
@@ -758,6 +775,8 @@ typedef struct vdb_info_t {
     uint32_t mapped;          /**< 1: vectors are mapped; 0: they are read. */
     uint64_t disk_bytes;      /**< Bytes of all files of this generation. */
     uint64_t open_ns;         /**< Time that the open took. */
+    uint32_t links;           /**< 1: rows are linked, in one segment at least. */
+    uint32_t reserved;        /**< 0 */
 } vdb_info_t;
 
 /**
@@ -793,11 +812,12 @@ typedef struct vdb_stats_t {
     uint64_t merge_ns;           /**< Join segments and threads. */
     uint64_t nodes_ranked;       /**< Nodes whose distance was taken. */
     uint64_t leaves_scanned;     /**< Leaves visited. */
-    uint64_t codes_scanned;      /**< Codes whose distance was estimated. */
+    uint64_t codes_scanned;      /**< Codes whose distance was estimated, by leaf or by link. */
     uint64_t rows_reranked;      /**< Rows whose distance was computed. */
     uint64_t rows_read;          /**< Of these, not in the vector cache. */
     uint64_t bytes_read;         /**< Of vectors, from the page cache or from disk. */
     uint64_t answer_cache_hits;  /**< Answers that came from the answer cache. */
+    uint64_t codes_walked;       /**< Of codes_scanned, those that links led to. */
 } vdb_stats_t;
 
 /**
@@ -839,9 +859,12 @@ vdb_status_t vdb_memory(const vdb_t *db, vdb_memory_t *memory, vdb_error_t **err
 #define VDB_LEVELS_MAX   16  /**< Most levels of a tree. */
 #define VDB_EFFORTS_MAX  64  /**< Most measured efforts of a segment. */
 
-/** What the build measured on rows that it held out: so many probes reach this recall@10. */
+/**
+ * What the build measured on rows that it held out: so many probes, and where rows are linked a walk as long
+ * as vdb_segment_t.walks says, reach this recall@10.
+ */
 typedef struct vdb_effort_t {
-    float recall;     /**< Recall@10, less four standard errors of the measurement. */
+    float recall;     /**< Recall@10, less a margin for the chance of the measurement. */
     uint32_t probes;  /**< Leaves visited. */
 } vdb_effort_t;
 
@@ -867,7 +890,11 @@ typedef struct vdb_segment_t {
     uint32_t levels;                        /**< Levels of its tree; 1: the root is the only leaf. */
     uint32_t effort_count;                  /**< Length of efforts. */
     uint64_t level_nodes[VDB_LEVELS_MAX];   /**< Nodes of each level, root first. */
-    vdb_effort_t efforts[VDB_EFFORTS_MAX];  /**< By ascending probes. */
+    vdb_effort_t efforts[VDB_EFFORTS_MAX];  /**< By ascending probes, and of the same probes by longer
+                                                 walks. */
+    uint64_t link_bytes;                    /**< On disk: links between rows. 0: there are none. */
+    uint32_t walks[VDB_EFFORTS_MAX];        /**< For each of efforts, how many of the closest rows a search
+                                                 holds and follows links from. 0: it follows none. */
 } vdb_segment_t;
 
 /**

@@ -463,7 +463,7 @@ func TestAnIndexCanBeLookedAt(t *testing.T) {
 	db := open(t)
 	info, err := db.Info()
 	if err != nil || info.Rows != rows || info.Dim != dim || info.Metric != vdb.L2 || info.Type != vdb.F32 ||
-		db.Dim() != dim {
+		db.Dim() != dim || !info.Links {
 		t.Errorf("%+v, %v", info, err)
 	}
 	if memory, err := db.Memory(); err != nil || memory.Total == 0 {

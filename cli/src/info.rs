@@ -61,9 +61,13 @@ fn text(index: &Path, info: &Info, memory: &MemoryReport, segments: &[SegmentRep
         info.dim,
         info.element.name(),
         info.metric.name(),
-        if info.flat { "flat" } else { "tree" },
+        info.shape(),
     );
     text += &format!("codes    {} bits a dimension, {} bytes a row\n", info.code_bits, info.code_bytes);
+    text += &match info.links {
+        true => format!("links    {}, between rows that lie near each other\n", bytes(memory.link_bytes)),
+        false => "links    none\n".to_owned(),
+    };
     text += &format!("vectors  {}\n", if info.mapped { "mapped" } else { "read by system calls" });
     text += &format!("memory   {} of at most {}", bytes(memory.total_bytes), bytes(memory.limit_bytes));
     text += &format!(": {}\n", listed(&memory_parts(memory)));
@@ -91,18 +95,24 @@ fn segment_text(index: usize, segment: &SegmentReport) -> String {
         ("tree", segment.tree_bytes),
         ("codes", segment.code_bytes),
         ("ids", segment.id_bytes),
+        ("links", segment.link_bytes),
         ("vectors", segment.vector_bytes),
     ];
     text += &format!("  disk    {}: {}\n", bytes(segment.file_bytes), listed(&parts));
-    let efforts: Vec<String> =
-        segment.efforts.iter().map(|(recall, probes)| format!("{recall:.4} at {probes}")).collect();
+    let efforts: Vec<String> = segment.efforts.iter().map(effort_text).collect();
     if !efforts.is_empty() {
-        text += "  recall@10 on held-out rows, at so many probes:\n";
+        let walks = if segment.link_bytes > 0 { " + rows that a walk along links holds" } else { "" };
+        text += &format!("  recall@10 on held-out rows, at so many probes{walks}:\n");
     }
     for line in efforts.chunks(EFFORTS_A_LINE) {
         text += &format!("    {}\n", line.join(", "));
     }
     text
+}
+
+fn effort_text(effort: &vdb::database::Effort) -> String {
+    let walk = if effort.list > 0 { format!(" + {}", effort.list) } else { String::new() };
+    format!("{:.4} at {}{walk}", effort.recall, effort.probes)
 }
 
 /// What `--json` prints.
@@ -114,6 +124,7 @@ struct Description {
     metric: &'static str,
     element: &'static str,
     flat: bool,
+    links: bool,
     mapped: bool,
     code_bits: u32,
     code_bytes: u32,
@@ -178,6 +189,7 @@ struct Segment {
     tree_bytes: u64,
     code_bytes: u64,
     id_bytes: u64,
+    link_bytes: u64,
     vector_bytes: u64,
     recall_table: Vec<Effort>,
 }
@@ -186,11 +198,16 @@ struct Segment {
 struct Effort {
     recall: f32,
     probes: u32,
+    walk: u32,
 }
 
 impl From<&SegmentReport> for Segment {
     fn from(report: &SegmentReport) -> Self {
-        let effort = |&(recall, probes): &(f32, u32)| Effort { recall, probes };
+        let effort = |effort: &vdb::database::Effort| Effort {
+            recall: effort.recall,
+            probes: effort.probes,
+            walk: effort.list,
+        };
         Segment {
             number: report.number,
             rows: report.rows,
@@ -204,6 +221,7 @@ impl From<&SegmentReport> for Segment {
             tree_bytes: report.tree_bytes,
             code_bytes: report.code_bytes,
             id_bytes: report.id_bytes,
+            link_bytes: report.link_bytes,
             vector_bytes: report.vector_bytes,
             recall_table: report.efforts.iter().map(effort).collect(),
         }
@@ -218,6 +236,7 @@ fn description(index: &Path, info: &Info, memory: &MemoryReport, segments: &[Seg
         metric: info.metric.name(),
         element: info.element.name(),
         flat: info.flat,
+        links: info.links,
         mapped: info.mapped,
         code_bits: info.code_bits,
         code_bytes: info.code_bytes,

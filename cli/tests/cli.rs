@@ -237,7 +237,7 @@ fn bench_measures_recall_and_reports_all_that_it_should() {
         {
             assert!(result[field].as_f64().is_some_and(|value| value >= 0.0), "{field} in {result}");
         }
-        for field in ["codes_scanned", "rows_reranked", "bytes_read"] {
+        for field in ["codes_scanned", "codes_walked", "rows_reranked", "bytes_read"] {
             assert!(result[field].as_f64().is_some_and(|value| value >= 0.0), "{field} in {result}");
         }
         for phase in ["quantise", "descend", "scan", "walk", "read", "rerank", "merge"] {
@@ -301,6 +301,36 @@ fn build_and_info_tell_what_was_made() {
     assert_eq!(info["segments"].as_array().unwrap().len(), 1);
     assert!(info["memory"]["code_bytes"].as_u64().unwrap() > 0);
     assert!(bench.ok(&["info", "index"]).contains("3,000 rows x 24, f32, l2"));
+    assert_eq!(
+        (&report["links"], &info["links"]),
+        (&false.into(), &false.into()),
+        "so few rows have no tree"
+    );
+}
+
+#[test]
+fn links_are_made_as_asked_and_shown() {
+    let bench = Bench::with_rows();
+    let args = ["build", "rows.fbin", "index", "--metric", "l2", "--leaf-rows", "16", "--replace", "--json"];
+    for (asked, links) in [("auto", true), ("on", true), ("off", false)] {
+        let report = bench.json(&[&args[..], &["--links", asked]].concat());
+        assert_eq!(report["links"], links, "{asked}");
+        let info = bench.json(&["info", "index", "--json"]);
+        assert_eq!(info["links"], links, "{asked}");
+        let bytes = if links { 64 * ROWS as u64 } else { 0 };
+        assert_eq!(info["segments"][0]["link_bytes"], bytes, "{asked}");
+        assert_eq!(info["memory"]["link_bytes"].as_u64().unwrap() > 0, links, "{asked}");
+        let text = bench.ok(&["info", "index"]);
+        assert_eq!(
+            (text.contains("tree and links"), text.contains("links    none")),
+            (links, !links),
+            "{text}"
+        );
+    }
+    let line = bench.error(2, &[&args[..], &["--links", "some"]].concat());
+    assert!(line.contains("--links"), "{line}");
+    let line = bench.error(1, &[&args[..], &["--links", "on", "--memory", "1M"]].concat());
+    assert!(line.contains("links"), "{line}");
 }
 
 #[test]

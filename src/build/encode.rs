@@ -5,6 +5,7 @@
 //! are taken in the order of cells: vectors are appended to the file, the rest fills arrays that stay in
 //! memory.
 
+use crate::build::fine::FineCodes;
 use crate::build::layout::BuildLayout;
 use crate::build::partition::Partition;
 use crate::build::rows::Loader;
@@ -16,7 +17,7 @@ use crate::memory::AlignedBytes;
 use crate::quantize::encode::{Encoder, Factors};
 use crate::quantize::rotation::Rotation;
 use crate::store::vectors::row_stride;
-use crate::types::Result;
+use crate::types::{Metric, Result};
 use std::sync::{Mutex, PoisonError};
 
 /// A leaf as pass 2 makes it.
@@ -43,6 +44,8 @@ pub struct Encoded {
     pub cell_leaves: Vec<u32>,
     /// Mean error width of the codes.
     pub error_width: f32,
+    /// Finer codes, if links will be made.
+    pub fine: Option<FineCodes>,
 }
 
 /// The transform, decided before pass 2.
@@ -69,6 +72,8 @@ struct Part {
     vectors: AlignedBytes,
     codes: Vec<u8>,
     factors: Vec<Factors>,
+    fine_codes: Vec<u8>,
+    fine_factors: Vec<Factors>,
     order: Vec<u32>,
     leaves: Vec<Leaf>,
     truth: Option<TruthPart>,
@@ -105,6 +110,7 @@ pub fn encode(
         leaves: Vec::new(),
         cell_leaves: Vec::with_capacity(partition.ends.len()),
         error_width: 0.0,
+        fine: if layout.links { Some(FineCodes::zeroed(rows, layout.shape.padded)?) } else { None },
     };
     let pieces = pieces(layout, partition);
     let mut width = 0.0;
@@ -136,6 +142,9 @@ pub fn encode(
             encoded.codes[first * row_bytes..][..part.codes.len()].copy_from_slice(&part.codes);
             encoded.factors.as_mut_slice::<Factors>()[first..][..part.factors.len()]
                 .copy_from_slice(&part.factors);
+            if let Some(fine) = &mut encoded.fine {
+                fine.put(first, &part.fine_codes, &part.fine_factors);
+            }
             encoded.source_rows.extend_from_slice(&part.order);
             width += part.width;
             part.truth.take().into_iter().for_each(|part| truth.merge(part));
@@ -211,6 +220,9 @@ fn encode_piece(
     }
     part.codes.resize(numbers.len() * layout.shape.row_bytes(), 0);
     part.factors.clear();
+    let fine_bytes = if layout.links { layout.fine_shape().row_bytes() } else { 0 };
+    part.fine_codes.resize(numbers.len() * fine_bytes, 0);
+    part.fine_factors.clear();
     part.order.clear();
     part.order.extend(order.iter().map(|nth| numbers[*nth as usize] as u32));
     part.leaves.clear();
@@ -235,7 +247,10 @@ fn encode_rows(
     let (dim, padded) = (layout.dim, layout.shape.padded);
     let centre = &transform.centres[transform.cell_centres[cell] as usize * padded..][..padded];
     let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, transform.mean);
+    let fine_shape = layout.fine_shape();
+    let mut fine_encoder = Encoder::new(work.kernels, fine_shape, Metric::L2, transform.mean);
     let mut rotated = vec![0.0f32; padded];
+    let mut fine_codes = part.fine_codes.chunks_exact_mut(fine_shape.row_bytes());
     let mut codes = part.codes.chunks_exact_mut(layout.shape.row_bytes());
     let mut start = 0;
     for end in ends {
@@ -250,6 +265,9 @@ fn encode_rows(
                 let (factors, width) = encoder.encode(&rotated, centre, code);
                 part.factors.push(factors);
                 part.width += f64::from(width);
+            }
+            if let Some(code) = fine_codes.next() {
+                part.fine_factors.push(fine_encoder.encode(&rotated, transform.mean, code).0);
             }
             let source_row = part.order[start as usize + nth];
             if all_held || !truth.is_held_out(source_row) {

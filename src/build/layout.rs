@@ -2,13 +2,16 @@
 //!
 //! `estimate` and the build itself use the same formulas, and a test holds them against what a build took.
 
-use crate::build::truth;
-use crate::cluster;
+use crate::build::{links, truth};
+use crate::cluster::{self, LeafParams};
+use crate::index::links::LINKS_A_ROW;
+use crate::index::recall_table::LIST_MAX;
 use crate::index::tree::{Node, NodeFactors};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::quantize::rotation::PAD;
+use crate::search::walk::{MetRows, WalkList};
 use crate::store::vectors::row_stride;
-use crate::types::params::{BuildParams, DIM_MAX, SEGMENT_ROWS_MAX};
+use crate::types::params::{BuildParams, LinkMode, DIM_MAX, SEGMENT_ROWS_MAX};
 use crate::types::{ElementType, Error, Result};
 
 /// Segments of at most so many rows are flat unless leaves were asked for: a scan of all codes is as fast as a descent.
@@ -29,10 +32,14 @@ const BLOCK_BYTES_MAX: usize = 32 << 20;
 const FANOUT_CHOSEN_MAX: usize = 128;
 /// More than the head of a quantiser and a recall table take.
 const SMALL_SECTIONS_BYTES: u64 = 4 << 10;
+/// What a leaf takes beside its centroid, and once more while it becomes a node, from above.
+const LEAF_RECORD_BYTES: u64 = 256;
 /// Held-out rows that measure recall, at most and, of large sets, at least.
 const HELD_OUT_MAX: u64 = 800;
 /// See `HELD_OUT_MAX`.
 const HELD_OUT_MIN: u64 = 400;
+/// Bits of the codes that links are made with.
+pub const FINE_BITS: usize = 4;
 /// Elements of all rows times held-out rows: comparing each with each is a large part of a build.
 const HELD_OUT_WORK: u64 = 500_000_000_000;
 
@@ -65,6 +72,8 @@ pub struct BuildLayout {
     pub block_rows: usize,
     /// Held-out rows that measure recall.
     pub held_out: usize,
+    /// Rows get links.
+    pub links: bool,
 }
 
 /// Held-out rows for a set of this size.
@@ -117,8 +126,14 @@ impl BuildLayout {
             fanout: params.fanout as usize,
             sample_rows: rows.min((cells * SAMPLE_A_CELL as u64).max(4_096)) as usize,
             block_rows,
+            links: params.links != LinkMode::Off && !flat,
             held_out: if rows < 64 { 0 } else { held_out(rows, dim).min(rows / 8) as usize },
         })
+    }
+
+    /// Sizes of a code that links are made with.
+    pub fn fine_shape(&self) -> CodeShape {
+        CodeShape { padded: self.shape.padded, bits: FINE_BITS }
     }
 
     /// Leaves to be expected, from above.
@@ -130,10 +145,35 @@ impl BuildLayout {
         }
     }
 
-    /// Bytes of codes, factors and ids, which stay in memory while a segment is built and while it is searched.
+    /// Bytes of codes, factors, ids and links, which are in memory while a segment is searched.
     pub fn row_memory_bytes(&self) -> u64 {
+        // Of the links the centres of the rows are made when they are read.
+        let links = if self.links { self.rows * (LINKS_A_ROW * 4 + 2) as u64 } else { 0 };
+        self.coded_bytes() + links
+    }
+
+    /// Bytes of codes, factors and ids, which stay in memory from the second pass on.
+    fn coded_bytes(&self) -> u64 {
         let id_bytes = 8 + 4;
         self.rows * (self.shape.row_bytes() + std::mem::size_of::<Factors>() + id_bytes) as u64
+    }
+
+    /// Bytes of a row that links are made with.
+    fn fine_row_bytes(&self) -> usize {
+        if self.links {
+            self.fine_shape().row_bytes() + std::mem::size_of::<Factors>()
+        } else {
+            0
+        }
+    }
+
+    /// The most bytes that one search needs to follow links, beside what any search needs.
+    pub fn walk_bytes(&self) -> u64 {
+        if self.links {
+            MetRows::bytes_max(self.rows)
+        } else {
+            0
+        }
     }
 
     /// Bytes of a node in memory while it is searched.
@@ -145,8 +185,11 @@ impl BuildLayout {
     /// Bytes of one group of rows that a thread works on in the second pass.
     pub fn cell_memory_bytes(&self) -> u64 {
         let products = 4 * truth::TILE.min(self.held_out);
-        let row = self.dim * (self.element.bytes() + 8) + self.shape.padded * 4 + products + 64;
-        (self.cell_rows_max.min(self.rows.max(1) as usize) * row) as u64
+        // A thread encodes two groups before their rows are put where they belong.
+        let fine = 2 * self.fine_row_bytes();
+        let row = self.dim * (self.element.bytes() + 8) + self.shape.padded * 4 + products + fine + 64;
+        let rows = if self.flat { self.block_rows } else { self.cell_rows_max };
+        (rows.min(self.rows.max(1) as usize) * row) as u64
     }
 
     /// The least memory that the build works with, on `threads` threads.
@@ -154,12 +197,34 @@ impl BuildLayout {
         let sample = (self.sample_rows * self.dim * 4 * 2) as u64;
         let block = (self.block_rows * self.dim * (4 + self.element.bytes())) as u64;
         let order = self.rows * 12;
-        let nodes = self.leaves_at_most() * (self.shape.padded as u64 * 4 + self.node_bytes());
+        let leaves = self.leaves_at_most();
+        let centroids = leaves * self.shape.padded as u64 * 4;
+        let nodes = leaves * self.node_bytes();
         let assigning = self.thread_bytes_of_cells().saturating_mul(threads as u64);
         let first_pass = assigning.saturating_add(sample + block + self.centre_bytes());
         let cells = self.cell_memory_bytes().saturating_mul(threads as u64);
-        let second_pass = cells.saturating_add(self.row_memory_bytes() + nodes);
-        first_pass.max(second_pass).saturating_add(order + (8 << 20))
+        let coded = self.coded_bytes() + self.rows * self.fine_row_bytes() as u64;
+        let second_pass = cells.saturating_add(coded + centroids + leaves * LEAF_RECORD_BYTES);
+        let numbering = coded + 2 * centroids + nodes + leaves * LEAF_RECORD_BYTES;
+        let linking = self.linking_bytes(threads).saturating_add(coded + nodes);
+        let list = if self.links { WalkList::bytes_max(LIST_MAX as usize) } else { 0 };
+        let walks = (self.walk_bytes() + list).saturating_mul(threads as u64);
+        // The held-out rows join the links when recall has been measured, by the codes that links are made with.
+        let tuned = self.row_memory_bytes() + self.rows * self.fine_row_bytes() as u64 + nodes;
+        let tuning = cells.saturating_add(walks).saturating_add(tuned);
+        let passes = first_pass.max(second_pass).max(numbering).max(linking).max(tuning);
+        passes.saturating_add(order + (8 << 20))
+    }
+
+    /// Bytes of the links while they are made, without the codes.
+    fn linking_bytes(&self, threads: usize) -> u64 {
+        if !self.links {
+            return 0;
+        }
+        let params = LeafParams { leaf_target: self.leaf_rows, leaf_max: 0, seed: 0, spherical: false };
+        let leaf_rows = params.limit().min(self.rows as usize);
+        let thread = links::thread_bytes(leaf_rows, self.shape.padded, self.rows);
+        thread.saturating_mul(threads as u64).saturating_add(self.rows * links::ROUND_BYTES as u64)
     }
 
     /// Bytes of all centres of cells: while they are trained, the old ones and the new, those that rows are compared
@@ -204,8 +269,8 @@ mod tests {
     #[test]
     fn threads_that_compare_rows_with_cells_are_in_the_least_memory() {
         // The sample is most of what is needed: a thread of the second pass holds next to nothing.
-        let params = BuildParams { leaf_rows: 1, ..BuildParams::default() };
-        for (rows, dim) in [(8_000, 400), (40_000, 400), (400_000, 1_024)] {
+        let params = BuildParams { leaf_rows: 4, links: LinkMode::Off, ..BuildParams::default() };
+        for (rows, dim) in [(32_000, 400), (160_000, 400), (1_600_000, 1_024)] {
             let layout = BuildLayout::new(rows, dim, ElementType::F32, &params).unwrap();
             let (one, many) = (layout.least_bytes(1), layout.least_bytes(64));
             assert!(many - one >= 63 * (512 << 10), "{one} for one thread, {many} for 64");

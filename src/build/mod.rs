@@ -1,14 +1,17 @@
-//! Rows in, a segment out: sample, partition, encode, tune.
+//! Rows in, a segment out: sample, partition, encode, link, tune.
 //!
 //! Two passes over the rows. The first assigns each to a cell (`partition`); the second takes the cells one after the
 //! other, divides each into leaves, encodes its rows and appends their vectors to the file (`encode`). Then the tree is
-//! written (`nodes`), the segment is searched as any reader would, and what was measured is stored beside it
-//! (`tune`). Memory is bounded by `layout`; the result depends on input, parameters and seed, not on threads.
+//! written (`nodes`), rows that lie near each other are linked (`links`, by the finer codes of `fine`), the segment is
+//! searched as any reader would, and what was measured is stored beside it (`tune`). Memory is bounded by `layout`; the
+//! result depends on input, parameters and seed, not on threads.
 //!
 //! Uses `search` to measure; knows nothing of logs, handles or generations: `database` names and commits the file.
 
 pub mod encode;
+pub mod fine;
 pub mod layout;
+pub mod links;
 pub mod nodes;
 pub mod partition;
 pub mod rows;
@@ -18,6 +21,7 @@ pub mod tune;
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::thread::{self, ThreadId};
 
 use crate::build::rows::Loader;
 use crate::input::Rows;
@@ -41,6 +45,8 @@ pub struct Work<'a> {
     pub threads: usize,
     /// When to give up.
     pub stop: Stop<'a>,
+    /// The thread that called, which alone tells of progress.
+    pub caller: ThreadId,
     /// Told `(phase, done, total)`; `false` cancels.
     pub report: &'a (dyn Fn(&'static str, u64, u64) -> bool + Sync),
 }
@@ -54,12 +60,12 @@ impl Work<'_> {
         self.pool.team(self.threads)
     }
 
-    /// Tells how far a phase has come, and stops if the caller or the clock says so.
+    /// Tells how far a phase has come, on the thread that called, and stops if the caller or the clock says so.
     ///
     /// # Errors
     /// `VDB_CANCELLED`, `VDB_TIMEOUT`.
     pub fn progress(&self, phase: &'static str, done: u64, total: u64) -> Result<()> {
-        if !(self.report)(phase, done, total) {
+        if thread::current().id() == self.caller && !(self.report)(phase, done, total) {
             return Err(Error::new(
                 Status::Cancelled,
                 "the progress callback said stop; nothing was written",

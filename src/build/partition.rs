@@ -364,6 +364,7 @@ mod tests {
             pool: &Pool::new(1),
             threads: 1,
             stop: Stop::NEVER,
+            caller: std::thread::current().id(),
             report: &|_, _, _| true,
         };
         let partition = partition(&work, &layout, &source, held_out).unwrap();

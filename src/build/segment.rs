@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::build::encode::{self, Encoded, Transform};
+use crate::build::fine::FineCodes;
 use crate::build::layout::BuildLayout;
+use crate::build::links;
 use crate::build::nodes::{self, Nodes};
 use crate::build::partition::{partition, Partition};
 use crate::build::truth::Truth;
@@ -15,7 +17,8 @@ use crate::format::layout::SectionKind;
 use crate::format::{SectionSlot, SectionSpec, SegmentWriter};
 use crate::index::codes::Codes;
 use crate::index::ids::Ids;
-use crate::index::recall_table::{Effort, RecallTable};
+use crate::index::links::{Links, LINKS_A_ROW};
+use crate::index::recall_table::{EffortRecord, RecallTable};
 use crate::index::segment::{Quantiser, QuantiserHead, SegmentIndex};
 use crate::index::tree::{Node, NodeFactors, Tree};
 use crate::input::Rows;
@@ -71,7 +74,7 @@ pub fn build(
     let stride = row_stride(layout.dim * layout.element.bytes());
     let vectors = reserve(writer, SectionKind::VECTORS, layout.rows, stride)?;
     let mut append = |bytes: &[u8]| writer.append(vectors, bytes);
-    let encoded = encode::encode(work, layout, source, &partition, &transform, &mut truth, &mut append)?;
+    let mut encoded = encode::encode(work, layout, source, &partition, &transform, &mut truth, &mut append)?;
     lap("encode");
     let nodes = nodes::nodes(work, layout, &partition, &transform, &encoded)?;
     drop(partition);
@@ -80,30 +83,69 @@ pub fn build(
     let by_id = by_id_section(&id_bytes, id_width, layout.rows as usize, ids.is_none().then_some(first_id))?;
     let centroids = write_arrays(writer, &nodes, &encoded, &quantiser, &id_bytes, id_width, &by_id)?;
     drop(nodes.centroids);
-    let mut positions = crate::memory::try_vec(encoded.source_rows.len(), 0u32)?;
-    for (position, row) in encoded.source_rows.iter().enumerate() {
-        positions[*row as usize] = position as u32;
-    }
-    let index = SegmentIndex {
+    encoded.leaves = Vec::new();
+    let positions = positions(&encoded.source_rows)?;
+    let mut index = SegmentIndex {
         quantiser: Quantiser::new(work.metric, layout.dim, &quantiser)?,
         tree: Tree::new(nodes.parts, layout.shape, layout.rows)?,
         codes: Codes::new(layout.shape, encoded.codes, encoded.factors, layout.rows)?,
+        links: None,
         ids: Ids::new(layout.rows as u32, id_width, id_bytes, by_id)?,
         recall_table: RecallTable::default(),
     };
     lap("write");
     let offsets = (writer.offset(vectors)?, centroids);
-    let table = measure(work, layout, index, writer.file(), offsets, &truth, &positions)?;
-    let records: &[Effort] = table.efforts();
-    let slot =
-        reserve(writer, SectionKind::RECALL_TABLE, records.len() as u64, std::mem::size_of::<Effort>())?;
-    writer.append(slot, bytemuck::cast_slice(records))?;
+    let mut held: Vec<u32> = truth.rows().iter().map(|row| positions[*row as usize]).collect();
+    held.sort_unstable();
+    if let Some(fine) = &encoded.fine {
+        let stored = centroids_of(layout, &index, writer.file(), offsets.1)?;
+        let links = links::links(work, &index, &stored, fine, &held)?;
+        index.links = Some(Links::new(layout.rows as u32, links, &index.tree)?);
+        lap("link");
+    }
+    let (table, links) = measure(work, layout, index, writer.file(), offsets, &truth, &positions)?;
+    write_table(writer, &table, layout.links)?;
+    if let (Some(links), Some(fine)) = (links, encoded.fine) {
+        write_links(work, writer, links, &fine, &held)?;
+    }
     lap("tune");
     Ok(phases)
 }
 
+/// Where each source row went.
+fn positions(source_rows: &[u32]) -> Result<Vec<u32>> {
+    let mut positions = crate::memory::try_vec(source_rows.len(), 0u32)?;
+    for (position, row) in source_rows.iter().enumerate() {
+        positions[*row as usize] = position as u32;
+    }
+    Ok(positions)
+}
+
+/// The links, once the rows that were held out have joined them.
+fn write_links(
+    work: &Work<'_>,
+    writer: &mut SegmentWriter,
+    links: Links,
+    fine: &FineCodes,
+    held: &[u32],
+) -> Result<()> {
+    let mut links = links.into_array();
+    links::join(work, fine, held, &mut links)?;
+    write_array(writer, SectionKind::LINKS, &links, LINKS_A_ROW * 4).map(|_| ())
+}
+
+fn write_table(writer: &mut SegmentWriter, table: &RecallTable, linked: bool) -> Result<()> {
+    let (records, lists) = table.records();
+    let bytes = bytemuck::cast_slice(&records);
+    write_array(writer, SectionKind::RECALL_TABLE, bytes, size_of::<EffortRecord>())?;
+    if linked {
+        write_array(writer, SectionKind::WALK_LISTS, bytemuck::cast_slice(&lists), 4)?;
+    }
+    Ok(())
+}
+
 /// Searches the segment as it will be searched, from the file as it stands. By reads: a disk that fails now is an error
-/// of the build, and no signal. `offsets` are those of the vectors and of the centroids.
+/// of the build, and no signal. Gives the links back. `offsets` are those of the vectors and of the centroids.
 fn measure(
     work: &Work<'_>,
     layout: &BuildLayout,
@@ -112,11 +154,10 @@ fn measure(
     offsets: (u64, u64),
     truth: &Truth,
     positions: &[u32],
-) -> Result<RecallTable> {
+) -> Result<(RecallTable, Option<Links>)> {
     let bytes = layout.rows * row_stride(layout.dim * layout.element.bytes()) as u64;
-    let (rows, nodes, padded) = (layout.rows as u32, index.tree.nodes().len() as u32, layout.shape.padded);
-    let of_nodes = u64::from(nodes) * padded as u64 * 4;
-    let centroids = Centroids::new(Arc::clone(&file), offsets.1, of_nodes, nodes, padded)?;
+    let rows = layout.rows as u32;
+    let centroids = centroids_of(layout, &index, Arc::clone(&file), offsets.1)?;
     let vectors = Vectors::new(file, offsets.0, bytes, None, rows, layout.dim, layout.element, 0)?;
     let snapshot = Snapshot {
         generation: 0,
@@ -128,7 +169,21 @@ fn measure(
     // In the room of the second pass, which is over.
     let room = layout.cell_memory_bytes().saturating_mul(work.threads as u64);
     let cache = VectorCache::new(usize::try_from(room).unwrap_or(usize::MAX));
-    tune(work, &snapshot, truth, positions, &cache)
+    let table = tune(work, &snapshot, truth, positions, &cache)?;
+    // Nobody else holds the segment.
+    let segment = snapshot.segments.into_iter().next().and_then(Arc::into_inner);
+    Ok((table, segment.and_then(|segment| segment.index.links)))
+}
+
+/// The centroids of a file that is being written.
+fn centroids_of(
+    layout: &BuildLayout,
+    index: &SegmentIndex,
+    file: Arc<dyn VfsFile>,
+    offset: u64,
+) -> Result<Centroids> {
+    let (nodes, padded) = (index.tree.nodes().len() as u32, layout.shape.padded);
+    Centroids::new(file, offset, u64::from(nodes) * padded as u64 * 4, nodes, padded)
 }
 
 /// The rotated centroids of the root's children, or of the root.
@@ -161,6 +216,17 @@ fn reserve(writer: &mut SegmentWriter, kind: SectionKind, count: u64, stride: us
     writer.reserve(SectionSpec::array(kind, count, stride)?)
 }
 
+fn write_array(
+    writer: &mut SegmentWriter,
+    kind: SectionKind,
+    bytes: &[u8],
+    stride: usize,
+) -> Result<SectionSlot> {
+    let slot = reserve(writer, kind, (bytes.len() / stride.max(1)) as u64, stride)?;
+    writer.append(slot, bytes)?;
+    Ok(slot)
+}
+
 /// Writes all arrays but the vectors; returns where the centroids are.
 fn write_arrays(
     writer: &mut SegmentWriter,
@@ -188,8 +254,7 @@ fn write_arrays(
     ];
     let mut centroids = 0;
     for (kind, bytes, stride) in arrays {
-        let slot = reserve(writer, kind, (bytes.len() / stride.max(1)) as u64, stride)?;
-        writer.append(slot, bytes)?;
+        let slot = write_array(writer, kind, bytes, stride)?;
         if kind == SectionKind::CENTROIDS {
             centroids = writer.offset(slot)?;
         }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use crate::build::truth::{Truth, TRUTH_K};
 use crate::build::Work;
-use crate::index::recall_table::{Effort, RecallTable, EPSILON_DEFAULT, SPREAD_WEIGHT_DEFAULT};
+use crate::index::recall_table::{Effort, RecallTable, EPSILON_DEFAULT, LIST_MAX, SPREAD_WEIGHT_DEFAULT};
 use crate::memory::{AlignedBytes, Budget};
 use crate::quantize::estimate::{count, estimates};
 use crate::quantize::query::PreparedQuery;
@@ -28,13 +28,25 @@ use crate::types::{Error, Result, Status};
 /// Where the sweep ends: the next effort would cost more than the little recall that is left.
 const RECALL_ENOUGH: f64 = 0.9995;
 /// Standard errors between the recall that was measured and the one that is promised; see `docs/experiments.md`.
-const MARGIN: f64 = 4.0;
+const MARGIN: f64 = 6.0;
 /// Share of the lost recall that the bounds may cause.
 const BOUND_SHARE: f64 = 0.2;
 /// How far the weight of the spread moves between two efforts.
 const WEIGHT_STEP: f32 = 0.25;
 /// Beyond this recall the weight stays.
 const WEIGHT_RECALL: f64 = 0.98;
+/// Of what was lost, at most this share is added for chance: far above what else is promised, chance decides nothing.
+const MARGIN_SHARE: f64 = 0.6;
+/// Rows that the first walk holds.
+const LIST_FIRST: u32 = 16;
+/// What a code costs that a walk meets, in codes that are scanned one after the other; see `docs/experiments.md`.
+const WALK_COST: f64 = 6.0;
+/// What a search costs beside, in the same.
+const FIXED_COST: f64 = 1_000.0;
+/// Below this recall, efforts are doubled from one to the next.
+const COARSE_RECALL: f64 = 0.7;
+/// Steps of the progress that is told.
+const PROGRESS: f64 = 1_000.0;
 /// Least width of the bounds, whatever was measured.
 const EPSILON_MIN: f32 = 1.0;
 
@@ -57,42 +69,147 @@ pub fn tune(
     let targets = exact_truth(work, snapshot, segment, truth, positions)?;
     let overshoots = overshoots(work, segment, truth, &targets)?;
     let leaves = segment.index.tree.leaf_count();
+    let mut held: Vec<u64> = targets.iter().map(|target| segment.index.ids.id(target.own)).collect();
+    held.sort_unstable();
+    let course = Course { work, snapshot, segment, truth, targets: &targets, held, cache };
     let mut efforts: Vec<Effort> = Vec::new();
-    let mut weight = SPREAD_WEIGHT_DEFAULT;
-    let mut probes = 1;
+    let list = if segment.index.links.is_some() { LIST_FIRST } else { 0 };
+    let mut at = Settings { probes: 1, list, epsilon: 0.0, spread_weight: SPREAD_WEIGHT_DEFAULT };
     // The width for the recall that the effort before reached: the one that this effort will be used for.
     let mut reached = 0.5;
     // Of each held-out row, the share of its neighbours that came back.
-    let mut shares = vec![0.0; targets.len()];
+    let mut found = Found { shares: vec![0.0; targets.len()], cost: 1.0 };
     loop {
-        work.progress("tune", u64::from(probes.min(leaves)), u64::from(leaves))?;
-        let epsilon = epsilon(&overshoots, if leaves == 1 { 0.999 } else { reached });
-        let settings = |spread_weight| Settings { probes, epsilon, spread_weight };
-        if leaves == 1 || mean_and_error(&shares).0 >= WEIGHT_RECALL {
-            // With the weight settled, a row that has found all finds them again in more leaves.
-            measure(work, snapshot, truth, &targets, settings(weight), cache, &mut shares)?;
+        work.progress("tune", (reached * PROGRESS) as u64, PROGRESS as u64)?;
+        at.epsilon = epsilon(&overshoots, if leaves == 1 { 0.999 } else { reached });
+        (at, found) = course.best_step(at, &found, efforts.is_empty())?;
+        let (recall, error) = mean_and_error(&found.shares);
+        let safe = (recall - margin(recall, error)).clamp(0.0, 1.0);
+        let Settings { probes, list, epsilon, spread_weight } = at;
+        efforts.push(Effort { recall: safe as f32, probes, epsilon, spread_weight, list });
+        reached = safe.max(reached);
+        if at.probes >= leaves || recall >= RECALL_ENOUGH {
+            break;
+        }
+    }
+    RecallTable::new(efforts)
+}
+
+/// By how much less than what was measured is promised.
+fn margin(recall: f64, error: f64) -> f64 {
+    (MARGIN * error).min(MARGIN_SHARE * (1.0 - recall))
+}
+
+/// What all measurements have in common.
+struct Course<'a> {
+    work: &'a Work<'a>,
+    snapshot: &'a Snapshot,
+    segment: &'a Segment,
+    truth: &'a Truth,
+    targets: &'a [Target],
+    /// Ids of the held-out rows, ascending.
+    held: Vec<u64>,
+    cache: &'a VectorCache,
+}
+
+/// What a measurement found.
+struct Found {
+    /// Of each held-out row, the share of its neighbours.
+    shares: Vec<f64>,
+    /// Mean work of a search, in codes that are scanned one after the other.
+    cost: f64,
+}
+
+impl Course<'_> {
+    /// The step onward that gains the most for what it costs: more leaves, a longer walk, or both; and with the best
+    /// weight of the spread near the last one.
+    fn best_step(&self, at: Settings, before: &Found, first: bool) -> Result<(Settings, Found)> {
+        let leaves = self.segment.index.tree.leaf_count();
+        // What reaches little is passed in large steps: hardly anybody asks for it.
+        let coarse = mean_and_error(&before.shares).0 < COARSE_RECALL;
+        let more = |value: u32| if coarse { 2 * value } else { value + (value * 2 / 5).max(1) };
+        let (probes, list) = (more(at.probes).min(leaves), more(at.list).min(LIST_MAX));
+        let steps: &[Settings] = &if first || leaves == 1 {
+            vec![at]
+        } else if at.list == 0 {
+            vec![Settings { probes, ..at }]
         } else {
-            // The best weight moves slowly with the probes: look to both sides of the last one.
-            let tries = [0.0, -WEIGHT_STEP, WEIGHT_STEP].map(|step| (weight + step).max(0.0));
-            shares.fill(-1.0);
-            for tried in tries {
-                let mut found = vec![0.0; targets.len()];
-                measure(work, snapshot, truth, &targets, settings(tried), cache, &mut found)?;
-                if mean_and_error(&found).0 > mean_and_error(&shares).0 {
-                    (weight, shares) = (tried, found);
+            vec![Settings { probes, ..at }, Settings { probes, list, ..at }, Settings { list, ..at }]
+        };
+        let steps = &steps[..if list == at.list { steps.len().min(2) } else { steps.len() }];
+        let lost = |found: &Found| (1.0 - mean_and_error(&found.shares).0).max(1e-6);
+        let mut best: Option<(f64, Settings, Found)> = None;
+        for step in steps {
+            let found = self.measure(*step, &before.shares)?;
+            let dearer = (found.cost / before.cost).max(1.01).ln();
+            let gain = (lost(before) / lost(&found)).ln() / dearer;
+            if best.as_ref().is_none_or(|best| gain > best.0) {
+                best = Some((gain, *step, found));
+            }
+        }
+        let Some((_, step, mut found)) = best else {
+            return Err(Error::new(Status::Internal, "tune: no step"));
+        };
+        let mut step = step;
+        if leaves > 1 && mean_and_error(&before.shares).0 < WEIGHT_RECALL {
+            // The best weight moves slowly: look to both sides of the last one.
+            for change in [-WEIGHT_STEP, WEIGHT_STEP] {
+                let tried = Settings { spread_weight: (step.spread_weight + change).max(0.0), ..step };
+                let other = self.measure(tried, &before.shares)?;
+                if lost(&other) < lost(&found) {
+                    (step, found) = (tried, other);
                 }
             }
         }
-        let (recall, error) = mean_and_error(&shares);
-        let safe = (recall - MARGIN * error).clamp(0.0, 1.0);
-        efforts.push(Effort { recall: safe as f32, probes, epsilon, spread_weight: weight });
-        reached = safe.max(reached);
-        if probes >= leaves || recall >= RECALL_ENOUGH {
-            break;
-        }
-        probes = (probes + (probes * 2 / 5).max(1)).min(leaves);
+        Ok((step, found))
     }
-    RecallTable::new(efforts)
+
+    /// Searches for every held-out row. Once nearly all is found, a row that has found all is taken to find them again
+    /// with more effort.
+    fn measure(&self, settings: Settings, before: &[f64]) -> Result<Found> {
+        let sure = mean_and_error(before).0 >= WEIGHT_RECALL;
+        let open: Vec<usize> = (0..self.targets.len()).filter(|nth| !sure || before[*nth] < 1.0).collect();
+        let scratches = ScratchPool::new(self.work.threads, u64::MAX, Budget::new(0));
+        let searched = self
+            .work
+            .pool
+            .map_ordered(open.len(), self.work.threads, |nth| self.search(settings, open[nth], &scratches))?;
+        let mut shares = if sure { before.to_vec() } else { vec![0.0; self.targets.len()] };
+        let mut cost = 0.0;
+        for (nth, (share, work)) in open.iter().zip(&searched) {
+            shares[*nth] = *share;
+            cost += work;
+        }
+        Ok(Found { shares, cost: cost / open.len().max(1) as f64 })
+    }
+
+    /// One search, which excludes the held-out rows: the share that it finds, and what it costs.
+    fn search(&self, settings: Settings, nth: usize, scratches: &ScratchPool) -> Result<(f64, f64)> {
+        let target = &self.targets[nth];
+        let filter = Filter::Ids { ids: &self.held, exclude: true };
+        let params = SearchParams { probes: settings.probes, filter, ..SearchParams::default() };
+        let mut plan = Plan::new(self.snapshot, TRUTH_K, &params, self.work.stop);
+        plan.epsilon = Some(settings.epsilon);
+        plan.spread_weight = Some(settings.spread_weight);
+        plan.list = Some(settings.list);
+        plan.hidden = Some(target.own);
+        plan.widen = false;
+        let context = Context {
+            kernels: self.work.kernels,
+            snapshot: self.snapshot,
+            plan: &plan,
+            cache: Some(self.cache),
+            pool: None,
+            threads: 1,
+            scratches,
+        };
+        let mut scratch = scratches.take(0)?;
+        tile::run(&context, &[self.truth.vector(nth)], &mut scratch)?;
+        let share = target.share(self.segment, scratch.queries[0].top.as_slice());
+        let stats = scratch.stats;
+        let in_a_row = stats.nodes_ranked + stats.codes_scanned - stats.codes_walked;
+        Ok((share, FIXED_COST + in_a_row as f64 + WALK_COST * stats.codes_walked as f64))
+    }
 }
 
 /// What one measurement searches with.
@@ -101,6 +218,7 @@ struct Settings {
     probes: u32,
     epsilon: f32,
     spread_weight: f32,
+    list: u32,
 }
 
 /// The true neighbours of one held-out row.
@@ -124,7 +242,8 @@ fn exact_truth(
         let mut row = AlignedBytes::zeroed(segment.vectors.row_bytes())?;
         let mut cost = ReadCost::default();
         let mut neighbours = Vec::new();
-        for source_row in truth.nearest(nth) {
+        // The others that are held out are no rows either, as far as queries know.
+        for source_row in truth.nearest(nth).filter(|row| !truth.is_held_out(*row)) {
             let position = positions[source_row as usize];
             let bytes = segment.vectors.row(position, None, &mut row, &mut cost)?;
             neighbours.push((exact.distance(bytes.bytes()), position));
@@ -180,46 +299,6 @@ fn epsilon(overshoots: &[f32], recall: f64) -> f32 {
     let Some(last) = overshoots.len().checked_sub(1) else { return EPSILON_DEFAULT };
     let rank = (1.0 - (1.0 - recall) * BOUND_SHARE) * last as f64;
     overshoots[(rank.ceil() as usize).min(last)].max(EPSILON_MIN)
-}
-
-/// Searches for every held-out row whose share is below 1, and writes its new share.
-fn measure(
-    work: &Work<'_>,
-    snapshot: &Snapshot,
-    truth: &Truth,
-    targets: &[Target],
-    settings: Settings,
-    cache: &VectorCache,
-    shares: &mut [f64],
-) -> Result<()> {
-    let segment =
-        snapshot.segments.first().ok_or_else(|| Error::new(Status::Internal, "tune: no segment"))?;
-    let scratches = ScratchPool::new(work.threads, u64::MAX, Budget::new(0));
-    let open: Vec<usize> = (0..targets.len()).filter(|nth| shares[*nth] < 1.0).collect();
-    let found = work.pool.map_ordered(open.len(), work.threads, |nth| {
-        let target = &targets[open[nth]];
-        let own = [segment.index.ids.id(target.own)];
-        let filter = Filter::Ids { ids: &own, exclude: true };
-        let params = SearchParams { probes: settings.probes, filter, ..SearchParams::default() };
-        let mut plan = Plan::new(snapshot, TRUTH_K, &params, work.stop);
-        plan.epsilon = Some(settings.epsilon);
-        plan.spread_weight = Some(settings.spread_weight);
-        plan.widen = false;
-        let context = Context {
-            kernels: work.kernels,
-            snapshot,
-            plan: &plan,
-            cache: Some(cache),
-            pool: None,
-            threads: 1,
-            scratches: &scratches,
-        };
-        let mut scratch = scratches.take(0)?;
-        tile::run(&context, &[truth.vector(open[nth])], &mut scratch)?;
-        Ok(target.share(segment, scratch.queries[0].top.as_slice()))
-    })?;
-    open.iter().zip(found).for_each(|(nth, share)| shares[*nth] = share);
-    Ok(())
 }
 
 impl Target {

@@ -11,8 +11,8 @@
 //!
 //! - Many equal rows would sit at one distance from any centre, and flood its neighbours; they become leaves
 //!   of their own first, cut by position.
-//! - A large cell is cut into groups in the same way first, and each group into leaves: the work is
-//!   rows x (rows of a group / rows of a leaf) x dim a round.
+//! - A large cell is cut into groups in the same way first, and each group into leaves, unless leaves are as large
+//!   as groups: the work is rows x (rows of a group / rows of a leaf) x dim a round.
 //!
 //! Runs on the calling thread: cells are worked on in parallel. Calls `kernels` (matrix product).
 
@@ -29,6 +29,9 @@ const ROUNDS: usize = 5;
 
 /// Rows that are cut into leaves at once; more are cut into groups of half as many.
 const GROUP_ROWS_MAX: usize = 4096;
+
+/// Leaves of more rows are not cut out of groups, which could be smaller than one of them.
+const GROUP_LEAF_MAX: usize = GROUP_ROWS_MAX / 2;
 
 /// How to cut a cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -127,7 +130,7 @@ impl<'a> Split<'a> {
     /// Appends the leaves of the given rows.
     fn cut(&mut self, rows: Vec<u32>) {
         let mut parts = Vec::new();
-        if rows.len() > GROUP_ROWS_MAX {
+        if rows.len() > GROUP_ROWS_MAX && self.params.leaf_target <= GROUP_LEAF_MAX {
             let others = self.set_copies_apart(rows, GROUP_ROWS_MAX / 4, &mut parts);
             let groups = others.len().div_ceil(GROUP_ROWS_MAX / 2);
             let limit = GROUP_ROWS_MAX * 3 / 4;

@@ -20,7 +20,7 @@ use crate::input::{self, Rows};
 use crate::kernels::Kernels;
 use crate::pool::cancel::Stop;
 use crate::pool::Pool;
-use crate::types::params::{BuildParams, NO_ID, SEGMENT_ROWS_MAX};
+use crate::types::params::{BuildParams, LinkMode, NO_ID, SEGMENT_ROWS_MAX};
 use crate::types::rng::SplitMix64;
 use crate::types::{ElementType, Error, Metric, Result, Status};
 use crate::vfs::{FileName, OsVfs, Vfs};
@@ -99,6 +99,11 @@ fn build_planned(
     if plan.threads < plan.threads_asked {
         let (threads, asked) = (plan.threads, plan.threads_asked);
         tell(LogLevel::Warn, &|| format!("the memory limit has room for {threads} threads of {asked}"));
+    }
+    if let Some(bytes) = plan.unlinked_for {
+        tell(LogLevel::Warn, &|| {
+            format!("rows are not linked: making links needs {bytes} bytes, and the memory limit has no room")
+        });
     }
     before.make_durable(&**vfs)?;
     sweep(&**vfs, &|number| before.keeps(number), job)?;
@@ -264,14 +269,24 @@ pub fn estimate(
     params: &BuildParams,
 ) -> Result<Estimate> {
     let segment_rows = segment_rows(params);
-    let largest = BuildLayout::new(rows.min(segment_rows), dim, element, params)?;
+    let rows_max = rows.min(segment_rows);
+    let largest = BuildLayout::new(rows_max, dim, element, params)?;
+    let at_least = match params.links {
+        LinkMode::Auto => BuildParams { links: LinkMode::Off, ..params.clone() },
+        LinkMode::On | LinkMode::Off => params.clone(),
+    };
+    let least = BuildLayout::new(rows_max, dim, element, &at_least)?;
     let threads = thread_count(params.threads);
     let segments = segment_count(rows, segment_rows)?.max(1);
     Ok(Estimate {
-        build_memory_bytes: ids.build_bytes(rows, largest.least_bytes(1)),
+        build_memory_bytes: ids.build_bytes(rows, least.least_bytes(1)),
         build_memory_best_bytes: ids.build_bytes(rows, largest.least_bytes(threads)),
         build_disk_bytes: largest.disk_bytes().saturating_mul(segments),
-        open_memory_bytes: largest.open_bytes().saturating_mul(segments).saturating_add(WORKING_BYTES_MIN),
+        open_memory_bytes: largest
+            .open_bytes()
+            .saturating_mul(segments)
+            .saturating_add(largest.walk_bytes())
+            .saturating_add(WORKING_BYTES_MIN),
         index_disk_bytes: largest.disk_bytes().saturating_mul(segments),
     })
 }
@@ -283,6 +298,10 @@ struct Plan<'a> {
     /// More than `threads` if the memory limit does not let them all work.
     threads_asked: usize,
     memory_bytes: u64,
+    /// On or off.
+    links: LinkMode,
+    /// What links would have needed, if there was no room for them.
+    unlinked_for: Option<u64>,
     /// Counts from the call on.
     stop: Stop<'a>,
 }
@@ -306,9 +325,22 @@ impl<'a> Plan<'a> {
         let segment_rows = segment_rows(params);
         segment_count(source.rows(), segment_rows)?;
         let rows = source.rows().min(segment_rows);
-        let layout = BuildLayout::new(rows, source.dim(), source.element_type(), params)?;
+        let layout = |links| {
+            let params = BuildParams { links, ..params.clone() };
+            BuildLayout::new(rows, source.dim(), source.element_type(), &params)
+        };
         let limit = memory_limit(params.memory_limit_bytes);
-        let needed = |threads| ids.build_bytes(source.rows(), layout.least_bytes(threads));
+        let bytes =
+            |layout: &BuildLayout, threads| ids.build_bytes(source.rows(), layout.least_bytes(threads));
+        let (mut links, mut unlinked_for) = (params.links, None);
+        let mut planned = layout(links)?;
+        if links == LinkMode::Auto {
+            let linked = bytes(&planned, 1);
+            links = if planned.links && linked > limit { LinkMode::Off } else { LinkMode::On };
+            unlinked_for = (links == LinkMode::Off).then_some(linked);
+            planned = layout(links)?;
+        }
+        let needed = |threads| bytes(&planned, threads);
         let threads_asked = job.pool.map_or_else(|| thread_count(params.threads), Pool::threads);
         let mut threads = threads_asked;
         // Fewer threads hold fewer cells at once.
@@ -317,9 +349,10 @@ impl<'a> Plan<'a> {
         }
         let memory_bytes = needed(threads);
         if memory_bytes > limit {
-            return Err(Error::out_of_memory("the build", memory_bytes));
+            let what = if planned.links { "the build with links between rows" } else { "the build" };
+            return Err(Error::out_of_memory(what, memory_bytes));
         }
-        Ok(Plan { segment_rows, threads, threads_asked, memory_bytes, stop })
+        Ok(Plan { segment_rows, threads, threads_asked, memory_bytes, links, unlinked_for, stop })
     }
 }
 
@@ -389,6 +422,7 @@ fn build_segments(
     let tell = |phase: &'static str, done: u64, total: u64| throttle.tell(phase, done, total);
     let seed = SplitMix64::new(params.seed).next_u64();
     let mut manifest = no_segments(&**vfs, source, params.metric, seed, before)?;
+    let params = &BuildParams { links: plan.links, ..params.clone() };
     let mut first = 0;
     while first < source.rows() {
         let rows = plan.segment_rows.min(source.rows() - first);
@@ -401,6 +435,7 @@ fn build_segments(
             pool,
             threads: plan.threads,
             stop,
+            caller: std::thread::current().id(),
             report: &tell,
         };
         let number = manifest.next_number;
@@ -417,6 +452,7 @@ fn build_segments(
         let segment_ids = ids.map(|ids| &ids[first as usize..(first + rows) as usize]);
         let phases = build::segment::build(&work, &layout, &range, segment_ids, first, &mut writer)?;
         phases.into_iter().for_each(|(phase, ns)| report.add_phase(phase, ns));
+        report.links |= layout.links;
         let synced = Instant::now();
         work.progress("sync", 0, 1)?;
         let entry = writer.finish()?;

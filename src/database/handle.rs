@@ -21,6 +21,7 @@ use crate::pool::Pool;
 use crate::search::rerank::RUN_BYTES;
 use crate::search::scratch::{Lent, QueryScratch, ScratchPool};
 use crate::search::tile::{self, Context};
+use crate::search::walk::MetRows;
 use crate::search::{exact, Plan, Scratch, Snapshot};
 use crate::stats::{SearchStats, Totals};
 use crate::store::cache::VectorCache;
@@ -313,7 +314,8 @@ impl Database {
         if !self.inner.mapped && (plan.rerank_all || params.exact) {
             other_bytes += RUN_BYTES as u64;
         }
-        Call { k, plan, key: None, exact: params.exact, no_cache: params.no_cache, other_bytes }
+        let walk = if params.exact { Walk::default() } else { Walk::new(&plan, &self.inner.snapshot) };
+        Call { k, plan, key: None, exact: params.exact, no_cache: params.no_cache, walk, other_bytes }
     }
 
     /// Threads of the pool that a call may use.
@@ -456,6 +458,7 @@ pub(super) struct Call<'a> {
     pub key: Option<AnswerKey>,
     pub exact: bool,
     pub no_cache: bool,
+    pub walk: Walk,
     /// About what a query needs beside the lists that grow with k.
     pub other_bytes: u64,
 }
@@ -466,9 +469,36 @@ impl Call<'_> {
         // An exact search takes one after the other.
         let (lists, at_once) = match self.exact {
             true => (TopK::<u64>::bytes_max(self.plan.k), 1),
-            false => (QueryScratch::bytes_max(self.plan.k, self.plan.rows), queries),
+            false => (QueryScratch::bytes_max(self.plan.k, self.plan.rows, self.walk.list), queries),
         };
-        lists.saturating_add(self.other_bytes).saturating_mul(at_once as u64)
+        let each = lists.saturating_add(self.other_bytes).saturating_mul(at_once as u64);
+        each.saturating_add(self.walk.met_bytes)
+    }
+}
+
+/// What the walks of a call need.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Walk {
+    /// Rows of the longest list; each query has one.
+    pub list: usize,
+    /// The most bytes for the rows met, once a thread.
+    pub met_bytes: u64,
+}
+
+impl Walk {
+    fn new(plan: &Plan<'_>, snapshot: &Snapshot) -> Self {
+        let mut walk = Walk::default();
+        if plan.rerank_all || plan.listed.is_some() {
+            return walk;
+        }
+        for segment in snapshot.segments.iter().filter(|segment| segment.index.links.is_some()) {
+            let list = plan.effort(segment).list as usize;
+            if list > 0 {
+                walk.list = walk.list.max(list);
+                walk.met_bytes = walk.met_bytes.max(MetRows::bytes_max(segment.index.rows().into()));
+            }
+        }
+        walk
     }
 }
 

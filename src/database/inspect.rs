@@ -12,6 +12,7 @@ use crate::database::options::{Advice, CacheKind, Job, Part};
 use crate::database::report::{CacheReport, Info, MemoryReport, NodeReport, SegmentReport, Totals};
 use crate::database::throttle::Throttle;
 use crate::format::layout::FORMAT_MAJOR;
+use crate::index::links::Links;
 use crate::index::tree::Node;
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
@@ -44,6 +45,7 @@ impl Database {
             code_bits: shape.map_or(0, |s| s.bits as u32),
             format_version: u32::from(FORMAT_MAJOR),
             flat: snapshot.segments.iter().all(|s| s.index.tree.is_flat()),
+            links: snapshot.segments.iter().any(|s| s.index.links.is_some()),
             mapped: inner.mapped,
             disk_bytes: inner.disk_bytes,
             kernels: inner.kernels.name,
@@ -75,6 +77,7 @@ impl Database {
             report.tree_bytes += segment.index.tree.memory_bytes() + segment.index.quantiser.memory_bytes();
             report.code_bytes += segment.index.codes.memory_bytes();
             report.id_bytes += segment.index.ids.memory_bytes();
+            report.link_bytes += segment.index.links.as_ref().map_or(0, Links::memory_bytes);
             report.mapped_bytes += segment.vectors.mapped().map_or(0, |mapped| mapped.len() as u64);
         }
         report.vector_cache_bytes = inner.vector_cache.info().used_bytes;
@@ -82,7 +85,7 @@ impl Database {
         report.scratch_bytes = inner.scratches.memory_bytes();
         let others = [CURSORS, MORE_SEARCHES].map(|what| inner.budget.part(what));
         report.other_bytes = others.iter().map(|part| part.used_bytes).sum();
-        let unchanging = report.tree_bytes + report.code_bytes + report.id_bytes;
+        let unchanging = report.tree_bytes + report.code_bytes + report.id_bytes + report.link_bytes;
         let caches = report.vector_cache_bytes + report.answer_cache_bytes;
         report.total_bytes = unchanging + caches + report.scratch_bytes + report.other_bytes;
         let caches = inner.vector_cache.peak_bytes() + inner.answers.peak_bytes();
@@ -178,6 +181,7 @@ impl Database {
             tree_bytes: tree.stored_bytes() + exact_bytes,
             code_bytes: segment.index.codes.memory_bytes(),
             id_bytes: segment.index.ids.memory_bytes(),
+            link_bytes: segment.index.links.as_ref().map_or(0, Links::stored_bytes),
             vector_bytes: u64::from(vectors.rows()) * vectors.stride() as u64,
             file_bytes: vectors.file_bytes()?,
             nodes,
@@ -186,7 +190,7 @@ impl Database {
             leaf_rows_median: size(sizes.len() / 2),
             leaf_rows_max: size(sizes.len().saturating_sub(1)),
             level_nodes: tree.level_starts().windows(2).map(|pair| u64::from(pair[1] - pair[0])).collect(),
-            efforts: segment.index.recall_table.efforts().iter().map(|e| (e.recall, e.probes)).collect(),
+            efforts: segment.index.recall_table.efforts().to_vec(),
         })
     }
 

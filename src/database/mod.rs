@@ -25,7 +25,9 @@ pub use inspect::hamming;
 pub use options::{
     thread_count, Advice, CacheKind, Job, JobLogFn, LogFn, LogLevel, OpenOptions, Part, ProgressFn,
 };
-pub use report::{BuildReport, CacheReport, Estimate, Info, MemoryReport, NodeReport, SegmentReport, Totals};
+pub use report::{
+    BuildReport, CacheReport, Effort, Estimate, Info, MemoryReport, NodeReport, SegmentReport, Totals,
+};
 pub use verify::verify;
 
 // What C needs from below: `ffi` asks `database` and nothing deeper.

@@ -11,6 +11,7 @@ use crate::database::options::{thread_count, LogLevel, OpenOptions};
 use crate::format::{Manifest, SectionInfo, SectionKind, SegmentEntry, SegmentFile};
 use crate::index::codes::Codes;
 use crate::index::ids::Ids;
+use crate::index::links::Links;
 use crate::index::recall_table::RecallTable;
 use crate::index::segment::{Quantiser, SegmentIndex};
 use crate::index::tree::{Tree, TreeParts};
@@ -19,6 +20,7 @@ use crate::memory::budget::Share;
 use crate::memory::{probe, AlignedBytes, Budget};
 use crate::pool::Pool;
 use crate::search::scratch::ScratchPool;
+use crate::search::walk::MetRows;
 use crate::search::{Segment, Snapshot};
 use crate::stats::Totals;
 use crate::store::cache::VectorCache;
@@ -63,7 +65,9 @@ impl Database {
         let files = files.into_iter().collect::<Result<Vec<SegmentFile>>>()?;
         let limit = memory_limit(options.memory_limit_bytes);
         // The sum before the first byte is read: a refusal names the limit that would do for all.
-        let mut needed = files.iter().map(segment_memory_bytes).fold(WORKING_BYTES_MIN, u64::saturating_add);
+        let walk = files.iter().map(walk_bytes).max().unwrap_or(0);
+        let least = WORKING_BYTES_MIN.saturating_add(walk);
+        let mut needed = files.iter().map(segment_memory_bytes).fold(least, u64::saturating_add);
         if options.check {
             let scan = files.iter().map(SegmentFile::verify_bytes).max();
             needed = needed.saturating_add(scan.unwrap_or(0));
@@ -94,6 +98,7 @@ impl Database {
             )));
         }
         let scratch_bytes = (budget.left_bytes() / 8).clamp(SCRATCH_BYTES_MIN, SCRATCH_BYTES_MAX);
+        let scratch_bytes = scratch_bytes.max(SCRATCH_BYTES_MIN.saturating_add(walk));
         shares.push(budget.reserve("searches", scratch_bytes)?);
         let caches = Caches::new(&budget, options, mapped)?;
         let inner = Inner {
@@ -236,6 +241,11 @@ pub(super) fn segment_memory_bytes(file: &SegmentFile) -> u64 {
     file.sections().map(|section| memory_bytes(&section)).fold(0, u64::saturating_add)
 }
 
+/// The most bytes that a search needs to take note of the rows that links led to.
+fn walk_bytes(file: &SegmentFile) -> u64 {
+    file.section(SectionKind::LINKS).map_or(0, |section| MetRows::bytes_max(section.count))
+}
+
 /// Bytes that an open segment keeps in memory for one of its sections.
 fn memory_bytes(section: &SectionInfo) -> u64 {
     match section.kind {
@@ -244,6 +254,10 @@ fn memory_bytes(section: &SectionInfo) -> u64 {
         SectionKind::TREE_NODES => section.bytes.saturating_add(section.count.saturating_mul(4)),
         // And the signs of the rotation, which are made from it.
         SectionKind::QUANTISER => section.bytes.saturating_mul(2),
+        // And for each row its centre.
+        SectionKind::LINKS if section.is_known() => {
+            section.bytes.saturating_add(section.count.saturating_mul(2))
+        }
         _ if section.is_known() => section.bytes,
         _ => 0,
     }
@@ -279,11 +293,7 @@ fn load_segment(
     let rows_u32 = u32::try_from(rows).map_err(|_| Error::corrupt("more rows than a segment may have"))?;
     let ids =
         Ids::new(rows_u32, id_width, read(SectionKind::IDS, "ids")?, read(SectionKind::ID_ORDER, "ids")?)?;
-    let recall_table = match file.section(SectionKind::RECALL_TABLE).filter(SectionInfo::is_known) {
-        Some(_) => RecallTable::new(read(SectionKind::RECALL_TABLE, "tree")?.as_slice().to_vec())?,
-        // A file may do without; then every leaf is visited, unless the caller says how many.
-        None => RecallTable::default(),
-    };
+    let (links, recall_table) = load_links(file, rows_u32, &tree, &mut read)?;
     let section = require(file, SectionKind::VECTORS)?;
     let expected = rows.checked_mul(row_stride(dim * manifest.element_type.bytes()) as u64);
     if expected != Some(section.bytes) {
@@ -306,8 +316,40 @@ fn load_segment(
     let nodes = tree.nodes().len() as u32;
     let centroids =
         Centroids::new(Arc::clone(file.file()), section.offset, section.bytes, nodes, shape.padded)?;
-    let index = SegmentIndex { quantiser, tree, codes, ids, recall_table };
+    let index = SegmentIndex { quantiser, tree, codes, links, ids, recall_table };
     Ok(Segment { number: entry.number, index, centroids, vectors })
+}
+
+/// The links, if there are any, and what was measured with or without them.
+fn load_links(
+    file: &SegmentFile,
+    rows: u32,
+    tree: &Tree,
+    read: &mut dyn FnMut(SectionKind, &'static str) -> Result<AlignedBytes>,
+) -> Result<(Option<Links>, RecallTable)> {
+    let linked = file.section(SectionKind::LINKS).is_some_and(|section| section.is_known());
+    let walked = file.section(SectionKind::WALK_LISTS).is_some();
+    if linked != walked {
+        // The recall that was measured with links would be promised without them, or the other way round.
+        return Err(Error::corrupt("links: the section of them or that of walk lists is missing"));
+    }
+    let recall_table = match file.section(SectionKind::RECALL_TABLE).filter(SectionInfo::is_known) {
+        Some(_) => {
+            let records = read(SectionKind::RECALL_TABLE, "tree")?;
+            let lists = match walked {
+                true => Some(read(SectionKind::WALK_LISTS, "tree")?),
+                false => None,
+            };
+            RecallTable::of_records(records.as_slice(), lists.as_ref().map(AlignedBytes::as_slice))?
+        }
+        // A file may do without; then every leaf is visited, unless the caller says how many.
+        None => RecallTable::default(),
+    };
+    let links = match linked {
+        true => Some(Links::new(rows, read(SectionKind::LINKS, "links")?, tree)?),
+        false => None,
+    };
+    Ok((links, recall_table))
 }
 
 /// What is known of a section that every segment has.

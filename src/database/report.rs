@@ -1,5 +1,6 @@
 //! What can be looked at: plain numbers, filled by `inspect`, copied to C structs by `ffi`.
 
+pub use crate::index::recall_table::Effort;
 use crate::types::{ElementType, Metric};
 
 /// What the index is.
@@ -25,6 +26,8 @@ pub struct Info {
     pub format_version: u32,
     /// No segment has a tree.
     pub flat: bool,
+    /// Rows are linked, in one segment at least.
+    pub links: bool,
     /// Vectors are mapped, not read.
     pub mapped: bool,
     /// All files of this generation.
@@ -33,6 +36,17 @@ pub struct Info {
     pub kernels: &'static str,
     /// Nanoseconds that the open took.
     pub open_ns: u64,
+}
+
+impl Info {
+    /// What a search goes by, in words.
+    pub fn shape(&self) -> &'static str {
+        match (self.flat, self.links) {
+            (true, _) => "flat",
+            (false, false) => "tree",
+            (false, true) => "tree and links",
+        }
+    }
 }
 
 /// What happened since the handle was opened. Only grows.
@@ -96,12 +110,14 @@ pub struct SegmentReport {
     pub number: u64,
     /// Rows.
     pub rows: u64,
-    /// On disk, as the four below: nodes, their codes and centroids.
+    /// On disk, as the five below: nodes, their codes and centroids.
     pub tree_bytes: u64,
     /// Codes and factors.
     pub code_bytes: u64,
     /// Ids and the way back.
     pub id_bytes: u64,
+    /// Links between rows; 0: there are none.
+    pub link_bytes: u64,
     /// Full vectors.
     pub vector_bytes: u64,
     /// The whole file.
@@ -118,8 +134,8 @@ pub struct SegmentReport {
     pub leaf_rows_max: u64,
     /// Nodes of each level, root first.
     pub level_nodes: Vec<u64>,
-    /// Measured (recall@10, probes), by ascending probes.
-    pub efforts: Vec<(f32, u32)>,
+    /// Measured, by ascending probes, and of the same probes by longer walks.
+    pub efforts: Vec<Effort>,
 }
 
 /// One node of a segment's tree.
@@ -182,6 +198,8 @@ pub struct BuildReport {
     pub peak_bytes: u64,
     /// Bytes of the finished index.
     pub disk_bytes: u64,
+    /// Rows are linked, in one segment at least.
+    pub links: bool,
 }
 
 impl BuildReport {

@@ -13,7 +13,7 @@ use crate::format::{Manifest, SectionKind, SectionSpec, SegmentFile, SegmentWrit
 use crate::input::{ArrayRows, Rows};
 use crate::memory::AlignedBytes;
 use crate::pool::cancel::Stop;
-use crate::search::candidates::Candidate;
+use crate::search::candidates::{Candidate, Candidates};
 use crate::search::rerank::{by_bound, Exact, Reader};
 use crate::stats::SearchStats;
 use crate::topk::heap::TopK;
@@ -24,6 +24,7 @@ use crate::vfs::faulty::{Call, Fault, FaultVfs, Plan};
 use crate::vfs::{self, FileName, MemVfs, OsVfs, Vfs};
 
 mod limits;
+mod links;
 
 const DIM: usize = 8;
 const ROWS: usize = 3_000;
@@ -427,7 +428,8 @@ fn a_build_says_that_it_is_done_and_what_was_not_as_asked() {
     assert_eq!(heard.take(LogLevel::Warn), [""; 0]);
     build(BuildParams { threads: 2, memory_limit_bytes: limit, replace: true, ..params() });
     let lines = heard.take(LogLevel::Warn);
-    assert!(lines.len() == 1 && lines[0].contains("1 threads of 2"), "{lines:?}");
+    assert!(lines.len() == 2 && lines[0].contains("1 threads of 2"), "{lines:?}");
+    assert!(lines[1].contains("rows are not linked"), "{lines:?}");
     vfs.remove(FileName::Manifest).unwrap();
     vfs.create_new(FileName::Manifest).unwrap();
     build(BuildParams { replace: true, ..params() });
@@ -496,7 +498,7 @@ fn each_phase_is_reported_once() {
     let params = BuildParams { segment_rows: 500, ..params() };
     let report = create::build_vfs(&vfs, &source, None, &params, &Job::default()).unwrap();
     let phases: Vec<&str> = report.phases.iter().map(|(phase, _)| *phase).collect();
-    assert_eq!(phases, ["partition", "encode", "write", "tune", "sync"]);
+    assert_eq!(phases, ["partition", "encode", "write", "link", "tune", "sync"]);
 }
 
 #[test]
@@ -524,13 +526,17 @@ fn reranking_looks_at_the_token_every_few_rows() {
     let snapshot = &database.inner.snapshot;
     let query = &floats(4)[..DIM];
     let exact = Exact::new(database.inner.kernels, snapshot.metric, snapshot.element, query);
-    let candidates: Vec<Candidate> =
-        (0..100).map(|position| Candidate { bound: f32::NEG_INFINITY, segment: 0, position }).collect();
+    let candidates = std::cell::RefCell::new(Candidates::default());
+    candidates.borrow_mut().reset(100, 100, f32::INFINITY).unwrap();
+    for position in 0..100 {
+        candidates.borrow_mut().push(Candidate { bound: f32::NEG_INFINITY, segment: 0, position }, 0.0);
+    }
     let rerank = |stop: &Stop<'_>| {
         let (mut row, mut stats, mut top) = (AlignedBytes::empty(), SearchStats::default(), TopK::default());
         top.reset(100);
         let mut reader = Reader { cache: None, row: &mut row, stats: &mut stats };
-        by_bound(snapshot, &candidates, &exact, f32::INFINITY, u64::MAX, stop, &mut top, &mut reader)?;
+        let candidates = &mut candidates.borrow_mut();
+        by_bound(snapshot, candidates, &exact, f32::INFINITY, u64::MAX, stop, &mut top, &mut reader)?;
         Ok::<_, crate::types::Error>(top.len())
     };
     let looks = AtomicUsize::new(0);

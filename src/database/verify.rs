@@ -7,6 +7,7 @@ use crate::database::open::{memory_limit, open_files, open_segment, segment_memo
 use crate::database::options::{Job, LogLevel, OpenOptions};
 use crate::database::throttle::Throttle;
 use crate::format::{Manifest, SegmentEntry, SegmentFile};
+use crate::index::links::Links;
 use crate::memory::Budget;
 use crate::pool::cancel::Stop;
 use crate::search::Segment;
@@ -102,7 +103,11 @@ fn verify_segment(
     }
     let options = OpenOptions { no_mmap: true, ..OpenOptions::default() };
     let segment = open_segment(file, manifest, entry, &options, budget, &mut Vec::new())?;
-    check_ids(&segment).and_then(|()| segment.centroids.check()).map_err(|error| error.context(file.path()))
+    let links = segment.index.links.as_ref().map_or(Ok(()), Links::check);
+    check_ids(&segment)
+        .and(links)
+        .and_then(|()| segment.centroids.check())
+        .map_err(|error| error.context(file.path()))
 }
 
 /// What an open takes on trust: that the way from id to position is in order, so that every id is there once.

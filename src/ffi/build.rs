@@ -9,7 +9,7 @@ use super::guard::guard;
 use super::job::{self, vdb_job_t};
 use super::open::check_flags;
 use crate::database::{self, ArrayRows, BuildReport, GivenIds, Job};
-use crate::types::params::BuildParams;
+use crate::types::params::{BuildParams, LinkMode};
 use crate::types::{ElementType, Error, Metric, Result};
 
 /// How distance is measured. Smaller is closer under each. VDB_METRIC_...
@@ -110,13 +110,25 @@ pub const VDB_BUILD_FLAT: u32 = 1 << 0;
 /// If an index is at the path, replace it, in one rename when all is done.
 pub const VDB_BUILD_REPLACE: u32 = 1 << 1;
 
+/// Whether rows that lie near each other are linked: 66 bytes a row in memory, fewer codes scanned for the
+/// same recall. An index without a tree has no links. VDB_LINKS_...
+pub type vdb_links_t = u32;
+
+/// If the memory limit has room for making them; else without, and a line of log says so.
+pub const VDB_LINKS_AUTO: vdb_links_t = 0;
+/// Always: without room the build fails before it starts, and VDB_DETAIL_NEEDED_BYTES says what would do.
+pub const VDB_LINKS_ON: vdb_links_t = 1;
+/// Never: a smaller index, built faster.
+pub const VDB_LINKS_OFF: vdb_links_t = 2;
+
 /// What to build. NULL, or all zero: squared L2, all else chosen.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct vdb_build_options_t {
     /// sizeof(vdb_build_options_t)
     pub struct_size: usize,
-    /// Same source, options and seed: same bytes, on any number of threads.
+    /// Same source, options and seed: same bytes, on any number of threads (with VDB_LINKS_AUTO: where it
+    /// decides alike).
     pub seed: u64,
     /// 0: VDB_METRIC_L2.
     pub metric: vdb_metric_t,
@@ -128,8 +140,8 @@ pub struct vdb_build_options_t {
     pub fanout: u32,
     /// Bits of a code for each dimension: 1, 2 or 4. 0: chosen from dim.
     pub code_bits: u32,
-    /// 0
-    pub reserved: u32,
+    /// VDB_LINKS_...
+    pub links: vdb_links_t,
     /// Most rows of a segment. 0: as many as fit.
     pub segment_rows: u64,
     /// NULL: not wanted.
@@ -148,13 +160,13 @@ unsafe impl SizedStruct for vdb_build_options_t {
 pub struct vdb_estimate_t {
     /// sizeof(vdb_estimate_t)
     pub struct_size: usize,
-    /// The least that a build works with.
+    /// The least that a build works with; links left to VDB_LINKS_AUTO are not made.
     pub build_memory_bytes: u64,
-    /// Beyond this, more does not help.
+    /// Beyond this, more does not help; links left to VDB_LINKS_AUTO are made.
     pub build_memory_best_bytes: u64,
     /// At its peak, the finished index included.
     pub build_disk_bytes: u64,
-    /// Tree, codes, ids, and the working memory of one search.
+    /// Tree, codes, ids, links, and the working memory of one search.
     pub open_memory_bytes: u64,
     /// The finished index.
     pub index_disk_bytes: u64,
@@ -360,7 +372,16 @@ fn rows_in_memory(rows: u64) -> Result<usize> {
 /// Options in Rust's terms.
 fn build_params(options: &vdb_build_options_t) -> Result<BuildParams> {
     check_flags("vdb_build_options_t.flags", options.flags, VDB_BUILD_FLAT | VDB_BUILD_REPLACE)?;
-    check_flags("vdb_build_options_t.reserved", options.reserved, 0)?;
+    let links = match options.links {
+        VDB_LINKS_AUTO => LinkMode::Auto,
+        VDB_LINKS_ON => LinkMode::On,
+        VDB_LINKS_OFF => LinkMode::Off,
+        number => {
+            return Err(Error::invalid(format_args!(
+                "vdb_build_options_t.links is {number}; use VDB_LINKS_AUTO, VDB_LINKS_ON or VDB_LINKS_OFF"
+            )))
+        }
+    };
     let metric = match options.metric {
         0 => Some(Metric::L2),
         number => Metric::from_u32(number),
@@ -377,6 +398,7 @@ fn build_params(options: &vdb_build_options_t) -> Result<BuildParams> {
         leaf_rows: options.leaf_rows,
         fanout: options.fanout,
         code_bits: options.code_bits,
+        links,
         flat: options.flags & VDB_BUILD_FLAT != 0,
         replace: options.flags & VDB_BUILD_REPLACE != 0,
         segment_rows: options.segment_rows,

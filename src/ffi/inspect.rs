@@ -42,6 +42,10 @@ pub struct vdb_info_t {
     pub disk_bytes: u64,
     /// Time that the open took.
     pub open_ns: u64,
+    /// 1: rows are linked, in one segment at least.
+    pub links: u32,
+    /// 0
+    pub reserved: u32,
 }
 
 // SAFETY: words and pairs of halves of a word.
@@ -87,6 +91,8 @@ pub unsafe extern "C" fn vdb_info(
                     mapped: info.mapped.into(),
                     disk_bytes: info.disk_bytes,
                     open_ns: info.open_ns,
+                    links: info.links.into(),
+                    reserved: 0,
                 });
                 Ok(())
             },
@@ -132,7 +138,7 @@ pub struct vdb_stats_t {
     pub nodes_ranked: u64,
     /// Leaves visited.
     pub leaves_scanned: u64,
-    /// Codes whose distance was estimated.
+    /// Codes whose distance was estimated, by leaf or by link.
     pub codes_scanned: u64,
     /// Rows whose distance was computed.
     pub rows_reranked: u64,
@@ -142,6 +148,8 @@ pub struct vdb_stats_t {
     pub bytes_read: u64,
     /// Answers that came from the answer cache.
     pub answer_cache_hits: u64,
+    /// Of codes_scanned, those that links led to.
+    pub codes_walked: u64,
 }
 
 // SAFETY: words.
@@ -189,6 +197,7 @@ pub unsafe extern "C" fn vdb_stats(
                     rows_read: totals.work.rows_read,
                     bytes_read: totals.work.bytes_read,
                     answer_cache_hits: totals.work.answer_cache_hit.into(),
+                    codes_walked: totals.work.codes_walked,
                 });
                 Ok(())
             },
@@ -280,11 +289,12 @@ pub const VDB_LEVELS_MAX: usize = 16;
 /// Most measured efforts of a segment.
 pub const VDB_EFFORTS_MAX: usize = 64;
 
-/// What the build measured on rows that it held out: so many probes reach this recall@10.
+/// What the build measured on rows that it held out: so many probes, and where rows are linked a walk as long
+/// as vdb_segment_t.walks says, reach this recall@10.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct vdb_effort_t {
-    /// Recall@10, less four standard errors of the measurement.
+    /// Recall@10, less a margin for the chance of the measurement.
     pub recall: f32,
     /// Leaves visited.
     pub probes: u32,
@@ -327,8 +337,12 @@ pub struct vdb_segment_t {
     pub effort_count: u32,
     /// Nodes of each level, root first.
     pub level_nodes: [u64; VDB_LEVELS_MAX],
-    /// By ascending probes.
+    /// By ascending probes, and of the same probes by longer walks.
     pub efforts: [vdb_effort_t; VDB_EFFORTS_MAX],
+    /// On disk: links between rows. 0: there are none.
+    pub link_bytes: u64,
+    /// For each of efforts, how many of the closest rows a search holds and follows links from. 0: it follows none.
+    pub walks: [u32; VDB_EFFORTS_MAX],
 }
 
 // SAFETY: words and pairs of halves of a word.
@@ -517,8 +531,10 @@ impl From<&SegmentReport> for vdb_segment_t {
             *to = *from;
         }
         let mut efforts = [vdb_effort_t { recall: 0.0, probes: 0 }; VDB_EFFORTS_MAX];
-        for (to, (recall, probes)) in efforts.iter_mut().zip(&report.efforts) {
-            *to = vdb_effort_t { recall: *recall, probes: *probes };
+        let mut walks = [0; VDB_EFFORTS_MAX];
+        for (nth, effort) in report.efforts.iter().take(VDB_EFFORTS_MAX).enumerate() {
+            efforts[nth] = vdb_effort_t { recall: effort.recall, probes: effort.probes };
+            walks[nth] = effort.list;
         }
         vdb_segment_t {
             struct_size: size_of::<Self>(),
@@ -538,6 +554,8 @@ impl From<&SegmentReport> for vdb_segment_t {
             effort_count: report.efforts.len().min(VDB_EFFORTS_MAX) as u32,
             level_nodes,
             efforts,
+            link_bytes: report.link_bytes,
+            walks,
         }
     }
 }

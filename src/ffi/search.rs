@@ -70,7 +70,7 @@ pub struct vdb_search_stats_t {
     pub nodes_ranked: u64,
     /// Leaves visited, in all segments.
     pub leaves_scanned: u64,
-    /// Codes whose distance was estimated.
+    /// Codes whose distance was estimated, by leaf or by link.
     pub codes_scanned: u64,
     /// Rows whose distance was computed.
     pub rows_reranked: u64,
@@ -83,6 +83,8 @@ pub struct vdb_search_stats_t {
     pub probes: u32,
     /// Answers that came from the answer cache.
     pub answer_cache_hits: u32,
+    /// Of codes_scanned, those that links led to.
+    pub codes_walked: u64,
 }
 
 // SAFETY: words and two halves of one.
@@ -157,7 +159,8 @@ unsafe impl SizedStruct for vdb_search_params_t {
 /// Errors: VDB_INVALID_ARGUMENT, VDB_TIMEOUT, VDB_CANCELLED, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
 /// VDB_UNSUPPORTED, VDB_FORKED, VDB_MISUSE. Threads: any number at once. Memory: of the handle's limit, part
 /// of which is kept for searches; one takes about half a MB for a k up to 256, and 2 KB for each of a larger
-/// k. What others that run leave too little for is VDB_OUT_OF_MEMORY. Nothing for the caller to free.
+/// k; where rows are linked, up to 1.5 bytes for each row of the largest segment as well. What others that
+/// run leave too little for is VDB_OUT_OF_MEMORY. Nothing for the caller to free.
 ///
 /// ```c
 /// vdb_search_params_t params = {0};
@@ -422,6 +425,7 @@ impl From<&SearchStats> for vdb_search_stats_t {
             bytes_read: stats.bytes_read,
             probes: stats.probes,
             answer_cache_hits: stats.answer_cache_hit,
+            codes_walked: stats.codes_walked,
         }
     }
 }

@@ -242,7 +242,7 @@ macro_rules! kinds {
     };
 }
 
-// Reserved: 13 what the build did, 32 links between rows, 33 a second tier of codes.
+// Reserved: 13 what the build did, 33 a second tier of codes.
 kinds! {
     /// Nodes of the tree.
     TREE_NODES = 1, "tree nodes", 1, true, ALIGN_SMALL;
@@ -270,6 +270,10 @@ kinds! {
     RECALL_TABLE = 12, "recall table", 1, false, ALIGN_SMALL;
     /// Exact centroids that the rows' codes are relative to, f32.
     CENTRES = 14, "centres", 1, true, ALIGN_SMALL;
+    /// Positions of rows near each row.
+    LINKS = 32, "links", 1, false, ALIGN_BULK;
+    /// Lengths of the walks that the recall table speaks of. A reader that does not know them would promise too much.
+    WALK_LISTS = 34, "walk lists", 1, true, ALIGN_SMALL;
 }
 
 impl SectionKind {

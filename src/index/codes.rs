@@ -40,6 +40,18 @@ impl Codes {
         &self.codes[first as usize * bytes..][..count * bytes]
     }
 
+    /// The codes of all rows.
+    #[inline]
+    pub fn all(&self) -> &[u8] {
+        &self.codes
+    }
+
+    /// The factors of a row.
+    #[inline]
+    pub fn factors_of(&self, position: u32) -> &Factors {
+        &self.factors.as_slice::<Factors>()[position as usize]
+    }
+
     /// The factors of `count` rows from position `first` on.
     #[inline]
     pub fn factors(&self, first: u32, count: usize) -> &[Factors] {

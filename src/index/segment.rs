@@ -4,6 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::index::codes::Codes;
 use crate::index::ids::Ids;
+use crate::index::links::Links;
 use crate::index::recall_table::RecallTable;
 use crate::index::tree::Tree;
 use crate::memory::AlignedBytes;
@@ -95,6 +96,8 @@ pub struct SegmentIndex {
     pub tree: Tree,
     /// The rows' codes.
     pub codes: Codes,
+    /// Which rows are near which, if the index has links.
+    pub links: Option<Links>,
     /// The rows' ids.
     pub ids: Ids,
     /// Effort for a wanted recall.

@@ -37,6 +37,7 @@ mod gather;
 pub mod gemm;
 pub mod hadamard;
 pub mod hamming;
+pub mod judge;
 pub mod lanes;
 pub mod levels;
 mod prefetch;
@@ -58,6 +59,7 @@ pub struct Kernels {
     convert: convert::Table,
     hadamard: hadamard::Table,
     quantise: quantise::Table,
+    judge: judge::Table,
 }
 
 static SCALAR: Kernels = Kernels {
@@ -70,6 +72,7 @@ static SCALAR: Kernels = Kernels {
     convert: convert::SCALAR,
     hadamard: hadamard::SCALAR,
     quantise: quantise::SCALAR,
+    judge: judge::SCALAR,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -83,6 +86,7 @@ static AVX2: Kernels = Kernels {
     convert: convert::AVX2,
     hadamard: hadamard::AVX2,
     quantise: quantise::AVX2,
+    judge: judge::AVX2,
 };
 
 // Conversions are bound by their stores, so wider registers would gain nothing.
@@ -97,6 +101,7 @@ static AVX512: Kernels = Kernels {
     convert: convert::AVX2,
     hadamard: hadamard::AVX512,
     quantise: quantise::AVX512,
+    judge: judge::AVX512,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -110,6 +115,7 @@ static NEON: Kernels = Kernels {
     convert: convert::NEON,
     hadamard: hadamard::NEON,
     quantise: quantise::SCALAR,
+    judge: judge::SCALAR,
 };
 
 #[cfg(target_arch = "aarch64")]
@@ -123,6 +129,7 @@ static NEON_DOTPROD: Kernels = Kernels {
     convert: convert::NEON,
     hadamard: hadamard::NEON,
     quantise: quantise::SCALAR,
+    judge: judge::SCALAR,
 };
 
 /// One more than the place of the chosen table in [`TABLES`]; 0 before the first look at the CPU.

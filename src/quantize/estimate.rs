@@ -6,6 +6,7 @@
 //! confidence `epsilon` is the estimate less `epsilon` deviations. How often a bound fails on the data at hand is
 //! measured by the build.
 
+use crate::kernels::judge::Terms;
 use crate::kernels::Kernels;
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::quantize::query::PreparedQuery;
@@ -51,6 +52,18 @@ pub fn estimate(query: &PreparedQuery, base: f32, factors: Factors, counted: i32
     base + factors.offset - factors.scale * product
 }
 
+/// What the estimates of one query share, for [`Kernels::judge`]: the same bits as [`estimates`].
+#[inline]
+pub fn terms(query: &PreparedQuery, error_width: f32, epsilon: f32) -> Terms {
+    Terms {
+        at_zero: query.product_at_zero,
+        a_unit: query.product_a_unit,
+        deviation: error_width * query.length,
+        rounding: ROUNDING,
+        epsilon,
+    }
+}
+
 /// Estimates and deviations of one block of codes, all with one `base`. `estimates` and `deviations` are at
 /// least as long as `counted`.
 #[inline]
@@ -77,6 +90,7 @@ pub fn estimates(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::judge::{Judged, Limits, Rows};
     use crate::quantize::encode::Encoder;
     use crate::quantize::rotation::Rotation;
     use crate::types::rng::SplitMix64;
@@ -94,6 +108,26 @@ mod tests {
             Metric::InnerProduct => -dot,
             Metric::Cosine => 1.0 - dot / (norm(a) * norm(b)).sqrt(),
         }
+    }
+
+    /// The kernel's estimates are those of the build.
+    fn judge_agrees(
+        kernels: &Kernels,
+        terms: &Terms,
+        base: f32,
+        factors: &[Factors],
+        counted: &[i32],
+        estimates: &[f32],
+        deviations: &[f32],
+    ) {
+        let rows =
+            Rows { bases: &vec![base; counted.len()], factors: bytemuck::cast_slice(factors), counted };
+        let limits = Limits { bound: f32::INFINITY, estimate: f32::INFINITY };
+        let (mut found, mut slacks, mut chosen) = (vec![0.0; 208], vec![0.0; 208], vec![0; 13]);
+        let out = Judged { estimates: &mut found, slacks: &mut slacks, chosen: &mut chosen };
+        kernels.judge(terms, limits, rows, out);
+        assert_eq!(&found[..counted.len()], estimates);
+        assert!(slacks.iter().zip(deviations).all(|(slack, deviation)| *slack == terms.epsilon * deviation));
     }
 
     /// Mean and deviation of (true - estimate) / predicted deviation, over rows and queries.
@@ -154,6 +188,7 @@ mod tests {
             assert_eq!(backward, counted);
             let (mut est, mut dev) = (vec![0.0; 200], vec![0.0; 200]);
             estimates(&prepared, base, widths, &factors, &counted, &mut est, &mut dev);
+            judge_agrees(kernels, &terms(&prepared, widths, 2.0), base, &factors, &counted, &est, &dev);
             for ((row, e), d) in rows.iter().zip(&est).zip(&dev) {
                 let error = distance(metric, row, &query) - f64::from(*e);
                 let z = error / f64::from(*d);

@@ -88,6 +88,15 @@ impl PreparedQuery {
         self.quantise(kernels, shape);
     }
 
+    /// As [`prepare`](Self::prepare), of a query that is rotated already.
+    pub fn prepare_rotated(&mut self, kernels: &Kernels, mean: &[f32], shape: CodeShape, rotated: &[f32]) {
+        self.rotated.clear();
+        self.rotated.extend_from_slice(rotated);
+        self.shifted.clear();
+        self.shifted.extend(rotated.iter().zip(mean).map(|(q, g)| q - g));
+        self.quantise(kernels, shape);
+    }
+
     fn quantise(&mut self, kernels: &Kernels, shape: CodeShape) {
         let v = &self.shifted;
         let norm_sq = kernels.dot_f32(v, v);

@@ -4,9 +4,7 @@
 //! *threshold*: a row whose lower bound lies above it cannot be among the k nearest at the confidence of the bounds.
 //! The set that remains, cut to the `capacity` smallest lower bounds, does not depend on the order of arrival.
 
-use std::cmp::Ordering;
-
-use crate::topk::heap::TopK;
+use crate::topk::heap::{rank, TopK};
 use crate::types::{Error, Result};
 
 /// Candidates kept for each of the k answers; beyond them the farthest by lower bound are dropped.
@@ -15,6 +13,8 @@ const CAPACITY_A_K: usize = 32;
 const CAPACITY_MIN: usize = 8_192;
 /// Entries by which a list grows at least.
 const LIST_MIN: usize = 64;
+/// Candidates that are put in order at first, and then as many again as there are.
+const ORDERED_MIN: usize = 64;
 
 /// A row that may be in the answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,10 +28,11 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    fn order(&self, other: &Self) -> Ordering {
-        self.bound
-            .total_cmp(&other.bound)
-            .then_with(|| (self.segment, self.position).cmp(&(other.segment, other.position)))
+    /// A number that sorts by bound, then place.
+    #[inline]
+    fn rank(&self) -> u128 {
+        let place = u64::from(self.segment) << 32 | u64::from(self.position);
+        u128::from(rank(self.bound)) << 64 | u128::from(place)
     }
 }
 
@@ -43,6 +44,8 @@ pub struct Candidates {
     capacity: usize,
     /// Entries of the list at most: it is cut when twice the capacity are there, and no row comes twice.
     most: usize,
+    /// Entries at the head of the list that are in order, once it is closed.
+    ordered: usize,
     /// Bytes that could not be had; 0: none were refused.
     refused_bytes: u64,
     farthest: f32,
@@ -161,11 +164,30 @@ impl Candidates {
         self.refused_bytes = self.refused_bytes.max(other.refused_bytes);
     }
 
-    /// The candidates in the order of their lower bound.
-    pub fn sorted(&mut self) -> &[Candidate] {
+    /// Drops what can be no answer; from here on candidates come [`in order`](Self::in_order).
+    pub fn close(&mut self) {
         self.cut();
-        self.list.sort_unstable_by(Candidate::order);
-        &self.list
+        self.ordered = 0;
+    }
+
+    /// The `nth` candidate in the order of lower bounds. As many as are asked for are sorted, and some more: a search
+    /// seldom wants all.
+    #[inline]
+    pub fn in_order(&mut self, nth: usize) -> Option<&Candidate> {
+        while nth >= self.ordered && self.ordered < self.list.len() {
+            self.order_more();
+        }
+        self.list.get(nth)
+    }
+
+    fn order_more(&mut self) {
+        let rest = &mut self.list[self.ordered..];
+        let more = rest.len().min(self.ordered.max(ORDERED_MIN));
+        if more < rest.len() {
+            rest.select_nth_unstable_by_key(more, Candidate::rank);
+        }
+        rest[..more].sort_unstable_by_key(Candidate::rank);
+        self.ordered += more;
     }
 
     /// Bytes of the lists.
@@ -177,7 +199,7 @@ impl Candidates {
         let threshold = self.threshold();
         self.list.retain(|candidate| candidate.bound <= threshold);
         if self.list.len() > self.capacity {
-            self.list.select_nth_unstable_by(self.capacity, Candidate::order);
+            self.list.select_nth_unstable_by_key(self.capacity, Candidate::rank);
             self.list.truncate(self.capacity);
         }
     }
@@ -195,6 +217,11 @@ fn most(k: usize, rows: u64) -> usize {
 mod tests {
     use super::*;
     use crate::types::rng::SplitMix64;
+
+    fn all(candidates: &mut Candidates) -> Vec<Candidate> {
+        candidates.close();
+        (0..).map_while(|nth| candidates.in_order(nth).copied()).collect()
+    }
 
     #[test]
     fn the_set_kept_does_not_depend_on_order_or_threads() {
@@ -220,8 +247,9 @@ mod tests {
                 }
             }
             left.merge(&right);
-            let kept = left.sorted().to_vec();
-            assert!(!kept.is_empty());
+            let kept = all(&mut left);
+            let rank = |c: &Candidate| (c.bound, c.segment, c.position);
+            assert!(!kept.is_empty() && kept.is_sorted_by(|a, b| rank(a) < rank(b)));
             assert_eq!(expected.get_or_insert_with(|| kept.clone()), &kept);
             for i in (1..rows.len()).rev() {
                 rows.swap(i, random.below(i as u64 + 1) as usize);
@@ -238,7 +266,7 @@ mod tests {
             assert!(candidates.memory_bytes() as u64 <= Candidates::bytes_max(10, 100_000));
         }
         candidates.check().unwrap();
-        let kept = candidates.sorted();
+        let kept = all(&mut candidates);
         assert_eq!(kept.len(), CAPACITY_MIN);
         assert_eq!(kept.last().map(|c| c.position), Some(CAPACITY_MIN as u32 - 1));
     }

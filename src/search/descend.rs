@@ -1,8 +1,9 @@
 //! From the root to the leaves that are worth a visit.
 //!
 //! A level at a time. The nodes of a level are met through the best nodes above them: as many as have enough leaves
-//! below. Codes filter first (128 bytes a node at 1,024 dimensions), 8-bit centroids decide among what is left. All
-//! scores are integers times constants, so the route is the same on every CPU.
+//! below. Codes filter first (128 bytes a node at 1,024 dimensions), 8-bit centroids decide among what is left, but for
+//! leaves that a walk along links goes on from: these the codes choose. All scores are integers times constants, so the
+//! route is the same on every CPU.
 //!
 //! In: a prepared query. Out: `leaves`, the numbers of the leaves to visit, best first.
 
@@ -86,11 +87,10 @@ pub fn descend(
                 ranking.by_codes(&nodes[node.key as usize], counted, next);
             }
             cut_children(next, nodes, breadth, u64::from(probes));
-            for nth in 0..next.len() {
-                if let Some(ahead) = next.get(nth + PREFETCH_AHEAD) {
-                    kernels.prefetch_lines(bytemuck::cast_slice(tree.bytes_of(ahead.key, 1)));
-                }
-                next[nth].distance = ranking.by_bytes(next[nth].key, 1, products)[0];
+            let inner = next.iter().any(|node| !nodes[node.key as usize].is_leaf());
+            // Where links lead on from the leaves, the codes choose among these well enough.
+            if inner || index.links.is_none() {
+                ranking.again_by_bytes(next, products);
             }
         } else {
             for node in frontier.iter() {
@@ -250,6 +250,16 @@ impl<'a> Ranking<'a> {
                 out.push(Scored { distance, key: first + nth as u32 });
             }
             first += count;
+        }
+    }
+
+    /// Scores the nodes of a list anew, by their 8-bit centroids.
+    fn again_by_bytes(&self, list: &mut [Scored<u32>], products: &mut Vec<i32>) {
+        for nth in 0..list.len() {
+            if let Some(ahead) = list.get(nth + PREFETCH_AHEAD) {
+                self.kernels.prefetch_lines(bytemuck::cast_slice(self.tree.bytes_of(ahead.key, 1)));
+            }
+            list[nth].distance = self.by_bytes(list[nth].key, 1, products)[0];
         }
     }
 

@@ -1,4 +1,4 @@
-//! A query in, the nearest rows out: plan, quantise, descend, scan, rerank, merge.
+//! A query in, the nearest rows out: plan, quantise, descend, scan, walk, rerank, merge.
 //!
 //! Each step reads the buffer that the one before it wrote and writes its own; no step calls back. All buffers lie in
 //! a `Scratch` that grows once and is lent for the call. A *tile* is a group of queries that go through the steps
@@ -10,12 +10,14 @@
 pub mod candidates;
 pub mod descend;
 pub mod exact;
+mod met;
 pub mod plan;
 pub mod rerank;
 pub mod scan;
 pub mod scratch;
 pub mod snapshot;
 pub mod tile;
+pub mod walk;
 
 pub use plan::Plan;
 pub use scratch::Scratch;

@@ -3,7 +3,7 @@
 //! Parameters are resolved once a search; what the caller sets wins over the table that the build measured.
 
 use crate::index::filter::{self, Named};
-use crate::index::recall_table::Effort;
+use crate::index::recall_table::{Effort, LIST_MAX};
 use crate::pool::cancel::Stop;
 use crate::search::snapshot::{Segment, Snapshot};
 use crate::types::params::{Filter, SearchParams, RERANK_ALL};
@@ -28,6 +28,10 @@ pub struct Plan<'a> {
     pub epsilon: Option<f32>,
     /// Weight of the spread, if it is not to come from the table.
     pub spread_weight: Option<f32>,
+    /// Rows that a walk holds, if it is not to come from the table.
+    pub list: Option<u32>,
+    /// Position of a row that no walk comes by: a build that searches for a row of the index as if it were not there.
+    pub hidden: Option<u32>,
     /// Visit more leaves as long as fewer than `k` rows were found.
     pub widen: bool,
     /// Most exact distances.
@@ -72,6 +76,8 @@ impl<'a> Plan<'a> {
             probes: (params.probes > 0).then_some(params.probes),
             epsilon: None,
             spread_weight: None,
+            list: None,
+            hidden: None,
             widen: true,
             rerank_max: if params.rerank == 0 { u64::MAX } else { u64::from(params.rerank) },
             rerank_all: params.rerank == RERANK_ALL,
@@ -98,22 +104,26 @@ impl<'a> Plan<'a> {
                 // Twice the rows that must be found, so that the first attempt seldom has to be widened.
                 let least = (2.0 * self.k as f64 / (rows_a_leaf * self.selectivity).max(1e-9)).ceil();
                 let least = if least >= f64::from(leaves) { leaves } else { least as u32 };
-                Effort { probes: self.scaled(effort.probes, leaves).max(least), ..effort }
+                let list = self.scaled(effort.list, LIST_MAX).max(self.k.min(LIST_MAX as usize) as u32);
+                let list = if effort.list == 0 { 0 } else { list.min(LIST_MAX) };
+                Effort { probes: self.scaled(effort.probes, leaves).max(least), list, ..effort }
             }
         };
         effort.probes = effort.probes.clamp(1, leaves);
         effort.epsilon = self.epsilon.unwrap_or(effort.epsilon);
         effort.spread_weight = self.spread_weight.unwrap_or(effort.spread_weight);
+        effort.list = self.list.unwrap_or(effort.list);
         effort
     }
 
-    /// The table speaks of ten answers among all rows: more answers, or a filter, spread them over more leaves.
-    fn scaled(&self, probes: u32, leaves: u32) -> u32 {
+    /// The table speaks of ten answers among all rows: more answers, or a filter, spread them over more leaves, and
+    /// more rows of a walk.
+    fn scaled(&self, wanted: u32, most: u32) -> u32 {
         let more_answers = (self.k as f64 / 10.0).max(1.0).powf(0.4);
         let fewer_rows = self.selectivity.max(1e-9).recip().powf(0.7);
-        let wanted = f64::from(probes) * more_answers * fewer_rows;
-        if wanted >= f64::from(leaves) {
-            leaves
+        let wanted = f64::from(wanted) * more_answers * fewer_rows;
+        if wanted >= f64::from(most) {
+            most
         } else {
             wanted.ceil() as u32
         }

@@ -10,7 +10,7 @@ use crate::index::filter;
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
 use crate::pool::cancel::Stop;
-use crate::search::candidates::Candidate;
+use crate::search::candidates::{Candidate, Candidates};
 use crate::search::snapshot::{Segment, Snapshot};
 use crate::stats::SearchStats;
 use crate::store::cache::VectorCache;
@@ -81,13 +81,13 @@ pub struct Reader<'a> {
     pub stats: &'a mut SearchStats,
 }
 
-/// Exact distances of `candidates`, which are in the order of their bounds, into `top`; at most `rows_max` of them.
+/// Exact distances of `candidates`, in the order of their bounds, into `top`; at most `rows_max` of them.
 ///
 /// # Errors
 /// `VDB_TIMEOUT`, `VDB_CANCELLED`; `VDB_IO` and `VDB_CORRUPT` on the read path.
 pub fn by_bound(
     snapshot: &Snapshot,
-    candidates: &[Candidate],
+    candidates: &mut Candidates,
     exact: &Exact<'_>,
     farthest: f32,
     rows_max: u64,
@@ -98,16 +98,16 @@ pub fn by_bound(
     let row_bytes = snapshot.dim * snapshot.element.bytes();
     reader.row.grow(row_bytes)?;
     let mut cost = ReadCost::default();
-    for ahead in candidates.iter().take(PREFETCH_AHEAD) {
-        prefetch(exact.kernels, snapshot, ahead);
+    candidates.close();
+    for nth in 0..PREFETCH_AHEAD {
+        prefetch(exact.kernels, snapshot, candidates.in_order(nth));
     }
     let mut reranked = 0;
-    for (nth, candidate) in candidates.iter().enumerate() {
+    for nth in 0.. {
+        prefetch(exact.kernels, snapshot, candidates.in_order(nth + PREFETCH_AHEAD));
+        let Some(candidate) = candidates.in_order(nth) else { break };
         if candidate.bound > top.threshold() || reranked >= rows_max {
             break;
-        }
-        if let Some(ahead) = candidates.get(nth + PREFETCH_AHEAD) {
-            prefetch(exact.kernels, snapshot, ahead);
         }
         let segment = &snapshot.segments[candidate.segment as usize];
         let mapped = segment.vectors.mapped().is_some();
@@ -128,7 +128,8 @@ pub fn by_bound(
     Ok(())
 }
 
-fn prefetch(kernels: &Kernels, snapshot: &Snapshot, candidate: &Candidate) {
+fn prefetch(kernels: &Kernels, snapshot: &Snapshot, candidate: Option<&Candidate>) {
+    let Some(candidate) = candidate else { return };
     if let Some(row) = snapshot.segments[candidate.segment as usize].vectors.borrow(candidate.position) {
         kernels.prefetch_lines(row);
     }

@@ -4,12 +4,16 @@
 //! rows whose lower bound is already good enough.
 
 use crate::index::filter;
+use crate::index::links::Links;
 use crate::index::segment::SegmentIndex;
+use crate::kernels::judge::{Judged, Limits, Rows, Terms, LANES};
 use crate::kernels::Kernels;
-use crate::quantize::estimate::{count, estimates};
+use crate::quantize::encode::Factors;
+use crate::quantize::estimate::{self, count, count_rows};
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::{Candidate, Candidates};
 use crate::search::scratch::{StageScratch, BLOCK_ROWS};
+use crate::search::walk::WalkList;
 use crate::types::params::Filter;
 
 /// What the scan of one segment needs to know, the same for all its leaves.
@@ -39,11 +43,12 @@ impl Scan<'_> {
         prepared: &PreparedQuery,
         bases: &[f32],
         candidates: &mut Candidates,
+        list: &mut WalkList,
         stage: &mut StageScratch,
     ) -> u64 {
         let node = self.index.tree.leaf(leaf);
         let base = bases[node.centre as usize];
-        self.run(node.first_row, node.row_count, base, outer, prepared, candidates, stage);
+        self.run(node.first_row, node.row_count, base, outer, prepared, candidates, list, stage);
         u64::from(node.row_count)
     }
 
@@ -64,24 +69,29 @@ impl Scan<'_> {
         outer: bool,
         prepared: &PreparedQuery,
         candidates: &mut Candidates,
+        list: &mut WalkList,
         stage: &mut StageScratch,
     ) {
         let shape = self.index.quantiser.shape;
+        let terms = self.terms(prepared);
+        let codes = &self.index.codes;
+        stage.bases[..(row_count as usize).min(BLOCK_ROWS)].fill(base);
         let mut start = first;
         let end = first + row_count;
         while start < end {
             let rows = (end - start).min(BLOCK_ROWS as u32) as usize;
-            let counted = &mut stage.counted[..rows];
-            count(self.kernels, shape, prepared, self.index.codes.codes(start, rows), counted);
-            let factors = self.index.codes.factors(start, rows);
-            let width = self.index.quantiser.error_width;
-            estimates(prepared, base, width, factors, counted, &mut stage.estimates, &mut stage.deviations);
+            count(self.kernels, shape, prepared, codes.codes(start, rows), &mut stage.counted[..rows]);
+            self.judge(&terms, codes.factors(start, rows), candidates, list, stage);
             if outer && candidates.is_limited() {
                 let near =
                     stage.estimates[..rows].iter().filter(|estimate| **estimate <= candidates.farthest());
                 candidates.count_outer(near.count() as u64);
             }
-            self.keep(start, &stage.estimates[..rows], &stage.deviations[..rows], candidates);
+            each_chosen(&stage.chosen[..rows.div_ceil(LANES)], |nth| {
+                let position = start + nth as u32;
+                list.offer(position, stage.estimates[nth]);
+                self.keep(position, stage.estimates[nth], stage.slacks[nth], candidates);
+            });
             start += rows as u32;
         }
     }
@@ -93,6 +103,7 @@ impl Scan<'_> {
         prepared: &PreparedQuery,
         bases: &[f32],
         candidates: &mut Candidates,
+        list: &mut WalkList,
         stage: &mut StageScratch,
     ) {
         let tree = &self.index.tree;
@@ -102,29 +113,93 @@ impl Scan<'_> {
             let end = node.first_row + node.row_count;
             let here = left.partition_point(|p| *p < end);
             for position in &left[..here] {
-                self.run(*position, 1, bases[node.centre as usize], false, prepared, candidates, stage);
+                self.run(*position, 1, bases[node.centre as usize], false, prepared, candidates, list, stage);
             }
             left = &left[here..];
         }
     }
 
+    /// Asks for what [`rows`](Self::rows) will read of a row.
     #[inline]
-    fn keep(&self, first: u32, estimates: &[f32], deviations: &[f32], candidates: &mut Candidates) {
-        let mut threshold = candidates.threshold();
-        for (nth, (estimate, deviation)) in estimates.iter().zip(deviations).enumerate() {
-            let slack = self.epsilon * deviation;
-            let bound = estimate - slack;
-            if bound > threshold {
-                continue;
-            }
-            let position = first + nth as u32;
-            if !matches!(self.filter, Filter::All)
-                && !filter::admits(&self.filter, self.index.ids.id(position))
-            {
-                continue;
-            }
-            candidates.push(Candidate { bound, segment: self.segment, position }, estimate + slack);
-            threshold = candidates.threshold();
+    pub fn prefetch_row(&self, position: u32) {
+        self.kernels.prefetch_lines(self.index.codes.codes(position, 1));
+        self.kernels.prefetch_lines(bytemuck::bytes_of(self.index.codes.factors_of(position)));
+    }
+
+    /// Estimates rows that lie anywhere, at most [`BLOCK_ROWS`], and offers them to the candidates; calls `near` for
+    /// those that the list may take, with position and estimate.
+    pub fn rows(
+        &self,
+        positions: &[u32],
+        links: &Links,
+        prepared: &PreparedQuery,
+        bases: &[f32],
+        candidates: &mut Candidates,
+        list: &mut WalkList,
+        stage: &mut StageScratch,
+        mut near: impl FnMut(&mut WalkList, u32, f32),
+    ) {
+        let codes = &self.index.codes;
+        let shape = self.index.quantiser.shape;
+        let counted = &mut stage.counted[..positions.len()];
+        count_rows(self.kernels, shape, prepared, codes.all(), shape.row_bytes(), positions, counted);
+        for (nth, position) in positions.iter().enumerate() {
+            stage.bases[nth] = bases[links.centre(*position) as usize];
+            stage.factors[nth] = *codes.factors_of(*position);
+        }
+        let factors = std::mem::take(&mut stage.factors);
+        self.judge(&self.terms(prepared), &factors[..positions.len()], candidates, list, stage);
+        stage.factors = factors;
+        each_chosen(&stage.chosen[..positions.len().div_ceil(LANES)], |nth| {
+            self.keep(positions[nth], stage.estimates[nth], stage.slacks[nth], candidates);
+            near(list, positions[nth], stage.estimates[nth]);
+        });
+    }
+
+    fn terms(&self, prepared: &PreparedQuery) -> Terms {
+        estimate::terms(prepared, self.index.quantiser.error_width, self.epsilon)
+    }
+
+    /// Estimates the rows that were counted, and chooses those that candidates or list may take.
+    #[inline]
+    fn judge(
+        &self,
+        terms: &Terms,
+        factors: &[Factors],
+        candidates: &Candidates,
+        list: &WalkList,
+        stage: &mut StageScratch,
+    ) {
+        let StageScratch { counted, bases, estimates, slacks, chosen, .. } = stage;
+        let rows = factors.len();
+        let limits = Limits { bound: candidates.threshold(), estimate: list.threshold() };
+        let factors = bytemuck::cast_slice(factors);
+        let rows = Rows { bases: &bases[..rows], factors, counted: &counted[..rows] };
+        self.kernels.judge(terms, limits, rows, Judged { estimates, slacks, chosen });
+    }
+
+    /// Makes a row a candidate if it may be in the answer.
+    #[inline]
+    fn keep(&self, position: u32, estimate: f32, slack: f32, candidates: &mut Candidates) {
+        let bound = estimate - slack;
+        if bound > candidates.threshold() {
+            return;
+        }
+        if !matches!(self.filter, Filter::All) && !filter::admits(&self.filter, self.index.ids.id(position)) {
+            return;
+        }
+        candidates.push(Candidate { bound, segment: self.segment, position }, estimate + slack);
+    }
+}
+
+/// Calls `take` for the number of each bit that is set.
+#[inline]
+fn each_chosen(chosen: &[u16], mut take: impl FnMut(usize)) {
+    for (lanes, chosen) in chosen.iter().enumerate() {
+        let mut left = *chosen;
+        while left != 0 {
+            take(lanes * LANES + left.trailing_zeros() as usize);
+            left &= left - 1;
         }
     }
 }

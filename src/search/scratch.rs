@@ -9,10 +9,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, TryLockError};
 
+use crate::kernels::judge::LANES;
 use crate::memory::budget::{Budget, Share};
 use crate::memory::{try_reserve, try_vec, try_with_capacity, AlignedBytes};
+use crate::quantize::encode::Factors;
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::Candidates;
+use crate::search::met::MetRows;
+use crate::search::walk::WalkList;
 use crate::stats::{thread_shard, SearchStats};
 use crate::topk::heap::{Scored, TopK};
 use crate::types::Result;
@@ -38,19 +42,23 @@ pub struct QueryScratch {
     pub leaves: Vec<Scored<u32>>,
     /// Rows that may be in the answer.
     pub candidates: Candidates,
+    /// Rows that a walk goes on from.
+    pub walk: WalkList,
     /// The answer.
     pub top: TopK<u64>,
 }
 
 impl QueryScratch {
-    /// The most bytes of the lists that grow with `k` when it is answered out of `rows` rows.
-    pub fn bytes_max(k: usize, rows: u64) -> u64 {
-        Candidates::bytes_max(k, rows).saturating_add(TopK::<u64>::bytes_max(k))
+    /// The most bytes of the lists that grow with `k` when it is answered out of `rows` rows, with a walk over `list`.
+    pub fn bytes_max(k: usize, rows: u64, list: usize) -> u64 {
+        let lists = Candidates::bytes_max(k, rows).saturating_add(TopK::<u64>::bytes_max(k));
+        lists.saturating_add(WalkList::bytes_max(list))
     }
 
     fn memory_bytes(&self) -> usize {
         let lists = self.bases.capacity() * 4 + self.leaves.capacity() * 8;
-        self.prepared.memory_bytes() + lists + self.candidates.memory_bytes() + self.top.memory_bytes()
+        let kept = self.candidates.memory_bytes() + self.walk.memory_bytes() + self.top.memory_bytes();
+        self.prepared.memory_bytes() + lists + kept
     }
 }
 
@@ -74,8 +82,14 @@ pub struct StageScratch {
     pub counted: Vec<i32>,
     /// Estimates of a block.
     pub estimates: Vec<f32>,
-    /// Deviations of a block.
-    pub deviations: Vec<f32>,
+    /// Half widths of their bounds.
+    pub slacks: Vec<f32>,
+    /// Which of them may matter: a bit for each.
+    pub chosen: Vec<u16>,
+    /// Distances to the centres of a block of rows.
+    pub bases: Vec<f32>,
+    /// Factors of rows that lie anywhere.
+    pub factors: Vec<Factors>,
     /// Nodes of the level at hand.
     pub frontier: Vec<Scored<u32>>,
     /// Nodes of the next level.
@@ -84,8 +98,10 @@ pub struct StageScratch {
     pub products: Vec<i32>,
     /// (leaf, query, in the outer half of its visit) of a tile.
     pub visits: Vec<(u32, u32, bool)>,
-    /// Positions that a filter names.
+    /// Positions that a filter names, or a walk found.
     pub positions: Vec<u32>,
+    /// Rows that a walk met.
+    pub met: MetRows,
     /// One row, or a run of rows, that was read.
     pub row: AlignedBytes,
 }
@@ -96,7 +112,10 @@ impl Scratch {
         let stage = StageScratch {
             counted: try_vec(BLOCK_ROWS, 0)?,
             estimates: try_vec(BLOCK_ROWS, 0.0)?,
-            deviations: try_vec(BLOCK_ROWS, 0.0)?,
+            slacks: try_vec(BLOCK_ROWS, 0.0)?,
+            chosen: try_vec(BLOCK_ROWS / LANES, 0)?,
+            bases: try_vec(BLOCK_ROWS, 0.0)?,
+            factors: try_vec(BLOCK_ROWS, Factors::default())?,
             ..StageScratch::default()
         };
         Ok(Scratch { stage, ..Scratch::default() })
@@ -110,10 +129,11 @@ impl Scratch {
             + (stage.positions.capacity()
                 + stage.products.capacity()
                 + self.open.capacity()
-                + 3 * BLOCK_ROWS)
+                + 6 * BLOCK_ROWS
+                + BLOCK_ROWS / LANES)
                 * 4;
         let queries: usize = self.queries.iter().map(QueryScratch::memory_bytes).sum();
-        (lists + queries + stage.row.len()) as u64
+        (lists + queries + stage.met.memory_bytes() + stage.row.len()) as u64
     }
 
     /// Room for a tile of `count` queries.

@@ -6,6 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::index::filter;
+use crate::index::links::Links;
 use crate::index::segment::SegmentIndex;
 use crate::index::tree::Tree;
 use crate::kernels::Kernels;
@@ -19,6 +20,7 @@ use crate::search::rerank::{self, Exact, Reader};
 use crate::search::scan::Scan;
 use crate::search::scratch::{Lent, QueryScratch, Scratch, ScratchPool};
 use crate::search::snapshot::{Segment, Snapshot};
+use crate::search::walk::{self, WalkList};
 use crate::stats::Clock;
 use crate::store::cache::VectorCache;
 use crate::topk::heap::Scored;
@@ -167,11 +169,16 @@ fn visit(
         clock.lap_beside(scratch.stats.read_ns - read_ns, &mut scratch.stats.rerank_ns);
         return Ok(exhausted);
     }
+    // Where every row is met by the scan, no walk is left to do.
+    let links = index.links.as_ref().filter(|_| !exhausted && effort.list > 0);
+    for query in open {
+        states[*query as usize].walk.reset(links.map_or(0, |_| effort.list as usize))?;
+    }
     if plan.listed.is_some() {
         let positions = std::mem::take(&mut stage.positions);
         for query in open {
-            let QueryScratch { prepared, bases, candidates, .. } = &mut states[*query as usize];
-            scan.listed(&positions, prepared, bases, candidates, stage);
+            let QueryScratch { prepared, bases, candidates, walk, .. } = &mut states[*query as usize];
+            scan.listed(&positions, prepared, bases, candidates, walk, stage);
             stats.codes_scanned += positions.len() as u64;
         }
         stage.positions = positions;
@@ -179,7 +186,31 @@ fn visit(
         scan_leaves(context, &scan, open, scratch)?;
     }
     clock.lap(&mut scratch.stats.scan_ns);
+    if let Some(links) = links {
+        follow_links(plan, &scan, links, open, scratch, &mut clock)?;
+    }
     Ok(exhausted)
+}
+
+/// From what the leaves gave along links, one query after the other.
+fn follow_links(
+    plan: &Plan<'_>,
+    scan: &Scan<'_>,
+    links: &Links,
+    open: &[u32],
+    scratch: &mut Scratch,
+    clock: &mut Clock,
+) -> Result<()> {
+    let Scratch { queries: states, stage, stats, .. } = scratch;
+    for query in open {
+        let QueryScratch { prepared, bases, leaves, candidates, walk, .. } = &mut states[*query as usize];
+        let (hidden, stop) = (plan.hidden, &plan.stop);
+        let met = walk::walk(scan, links, leaves, prepared, bases, walk, candidates, stage, hidden, stop)?;
+        stats.codes_scanned += met;
+        stats.codes_walked += met;
+    }
+    clock.lap(&mut stats.walk_ns);
+    Ok(())
 }
 
 /// Every row of the chosen leaves, or every listed row, by its exact distance.
@@ -229,18 +260,18 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
     let Scratch { queries: states, stage, stats, .. } = scratch;
     let tree = &scan.index.tree;
     if let [query] = open {
-        let QueryScratch { prepared, bases, leaves, candidates, .. } = &mut states[*query as usize];
+        let QueryScratch { prepared, bases, leaves, candidates, walk, .. } = &mut states[*query as usize];
         let rows: u64 = leaves.iter().map(|leaf| u64::from(tree.leaf(leaf.key).row_count)).sum();
         stats.leaves_scanned += leaves.len() as u64;
         stats.codes_scanned += rows;
         if let Some(pool) = context.pool.filter(|_| rows >= PARALLEL_ROWS && context.threads > 1) {
             let units = units(scan, leaves, bases)?;
             let workers = context.threads.min(pool.threads()).min(units.len());
-            let bytes = QueryScratch::bytes_max(context.plan.k, context.plan.rows);
+            let bytes = QueryScratch::bytes_max(context.plan.k, context.plan.rows, walk.length());
             let mut lent = context.scratches.take_up_to(bytes, workers)?;
             // With memory for one, this thread does as well without it.
             if lent.len() > 1 {
-                return scan_units(context, scan, pool, &units, prepared, candidates, &mut lent);
+                return scan_units(context, scan, pool, &units, prepared, candidates, walk, &mut lent);
             }
         }
         for (nth, leaf) in leaves.iter().enumerate() {
@@ -250,7 +281,7 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
             if let Some(next) = leaves.get(nth + 1) {
                 scan.prefetch(next.key);
             }
-            scan.leaf(leaf.key, is_outer(nth, leaves.len(), tree), prepared, bases, candidates, stage);
+            scan.leaf(leaf.key, is_outer(nth, leaves.len(), tree), prepared, bases, candidates, walk, stage);
         }
         return Ok(());
     }
@@ -268,8 +299,8 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
         if nth % LEAVES_A_LOOK == 0 {
             context.plan.stop.check()?;
         }
-        let QueryScratch { prepared, bases, candidates, .. } = &mut states[*query as usize];
-        stats.codes_scanned += scan.leaf(*leaf, *outer, prepared, bases, candidates, stage);
+        let QueryScratch { prepared, bases, candidates, walk, .. } = &mut states[*query as usize];
+        stats.codes_scanned += scan.leaf(*leaf, *outer, prepared, bases, candidates, walk, stage);
         Ok(())
     });
     // A search that was stopped leaves its buffers, too.
@@ -316,20 +347,25 @@ fn scan_units(
     units: &[Unit],
     prepared: &PreparedQuery,
     candidates: &mut Candidates,
+    walk: &mut WalkList,
     lent: &mut [Lent<'_>],
 ) -> Result<()> {
     let workers = lent.len();
-    let joined = Mutex::new(candidates);
+    let length = walk.length();
+    let joined = Mutex::new((candidates, walk));
     pool.try_for_each_with(workers, lent, |scratch, worker| {
         scratch.reserve_queries(1)?;
         let Scratch { queries, stage, .. } = &mut **scratch;
-        let own = &mut queries[0].candidates;
+        let QueryScratch { candidates: own, walk: own_walk, .. } = &mut queries[0];
         own.reset(context.plan.k, context.plan.rows, context.plan.farthest)?;
+        own_walk.reset(length)?;
         for unit in units.iter().skip(worker).step_by(workers) {
             context.plan.stop.check()?;
-            scan.run(unit.first, unit.count, unit.base, unit.outer, prepared, own, stage);
+            scan.run(unit.first, unit.count, unit.base, unit.outer, prepared, own, own_walk, stage);
         }
-        joined.lock().unwrap_or_else(PoisonError::into_inner).merge(own);
+        let mut joined = joined.lock().unwrap_or_else(PoisonError::into_inner);
+        joined.0.merge(own);
+        joined.1.merge(own_walk);
         Ok(())
     })
 }
@@ -347,9 +383,8 @@ fn finish(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> R
             let mut reader = Reader { cache: context.cache, row: &mut stage.row, stats };
             let QueryScratch { candidates, top, .. } = state;
             let rows_max = plan.rerank_max.max(plan.k as u64);
-            let sorted = candidates.sorted();
             let farthest = plan.farthest;
-            rerank::by_bound(snapshot, sorted, &exact, farthest, rows_max, &plan.stop, top, &mut reader)?;
+            rerank::by_bound(snapshot, candidates, &exact, farthest, rows_max, &plan.stop, top, &mut reader)?;
         }
         plan.stop.check()?;
     }

@@ -35,6 +35,8 @@ pub struct SearchStats {
     pub leaves_scanned: u64,
     /// Codes whose distance was estimated, by scan and walk.
     pub codes_scanned: u64,
+    /// Of these, codes that a walk along links met.
+    pub codes_walked: u64,
     /// Candidates whose exact distance was computed.
     pub rows_reranked: u64,
     /// Full vectors that were read from outside the cache.
@@ -62,6 +64,7 @@ impl SearchStats {
         self.nodes_ranked += other.nodes_ranked;
         self.leaves_scanned += other.leaves_scanned;
         self.codes_scanned += other.codes_scanned;
+        self.codes_walked += other.codes_walked;
         self.rows_reranked += other.rows_reranked;
         self.rows_read += other.rows_read;
         self.bytes_read += other.bytes_read;
@@ -131,7 +134,7 @@ pub struct TotalStats {
 pub const THREAD_SHARDS: usize = 16;
 
 /// Numbers of a [`TotalStats`], without the generation.
-const COUNTS: usize = 16;
+const COUNTS: usize = 17;
 
 /// Two cache lines, since CPUs fetch them in pairs.
 #[repr(align(128))]
@@ -200,6 +203,7 @@ fn counts(searches: u64, stats: &SearchStats) -> [u64; COUNTS] {
         nodes_ranked,
         leaves_scanned,
         codes_scanned,
+        codes_walked,
         rows_reranked,
         rows_read,
         bytes_read,
@@ -221,6 +225,7 @@ fn counts(searches: u64, stats: &SearchStats) -> [u64; COUNTS] {
         nodes_ranked,
         leaves_scanned,
         codes_scanned,
+        codes_walked,
         rows_reranked,
         rows_read,
         bytes_read,
@@ -231,7 +236,8 @@ fn counts(searches: u64, stats: &SearchStats) -> [u64; COUNTS] {
 fn total(counts: [u64; COUNTS], generation: u64) -> TotalStats {
     let [searches, answer_cache_hits, probes, rest @ ..] = counts;
     let [quantise_ns, descend_ns, scan_ns, walk_ns, read_ns, rerank_ns, merge_ns, rest @ ..] = rest;
-    let [nodes_ranked, leaves_scanned, codes_scanned, rows_reranked, rows_read, bytes_read] = rest;
+    let [nodes_ranked, leaves_scanned, codes_scanned, codes_walked, rows_reranked, rows_read, bytes_read] =
+        rest;
     let sums = SearchStats {
         quantise_ns,
         descend_ns,
@@ -243,6 +249,7 @@ fn total(counts: [u64; COUNTS], generation: u64) -> TotalStats {
         nodes_ranked,
         leaves_scanned,
         codes_scanned,
+        codes_walked,
         rows_reranked,
         rows_read,
         bytes_read,
@@ -283,12 +290,13 @@ mod tests {
             nodes_ranked: base + 8,
             leaves_scanned: base + 9,
             codes_scanned: base + 10,
-            rows_reranked: base + 11,
-            rows_read: base + 12,
-            bytes_read: base + 13,
-            probes: base as u32 + 14,
+            codes_walked: base + 11,
+            rows_reranked: base + 12,
+            rows_read: base + 13,
+            bytes_read: base + 14,
+            probes: base as u32 + 15,
             answer_cache_hit: 1,
-            generation: base + 15,
+            generation: base + 16,
         }
     }
 
@@ -316,7 +324,7 @@ mod tests {
         assert_eq!((total.searches, total.answer_cache_hits, totals.search_ns()), (2000, 2000, 4000));
         assert_eq!(total.probes, u64::from(expected.probes));
         assert_eq!(total.sums, SearchStats { probes: 0, answer_cache_hit: 0, ..expected });
-        assert_eq!(total.sums.generation, 39 * 100 + 49 + 15);
+        assert_eq!(total.sums.generation, 39 * 100 + 49 + 16);
     }
 
     #[test]

@@ -8,6 +8,20 @@ use std::cmp::Ordering;
 
 use crate::types::{Error, Result};
 
+/// A number that sorts as `f32::total_cmp` does.
+#[inline]
+pub fn rank(value: f32) -> u32 {
+    let bits = value.to_bits();
+    // Of a negative number all bits are turned, of others the sign.
+    bits ^ (((bits as i32 >> 31) as u32) | 1 << 31)
+}
+
+/// The value that has this [`rank`].
+#[inline]
+pub fn of_rank(rank: u32) -> f32 {
+    f32::from_bits(rank ^ ((!(rank as i32) >> 31) as u32 | 1 << 31))
+}
+
 /// A distance and what it belongs to. Ordered by distance, then key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scored<K> {

@@ -95,6 +95,17 @@ static void building(const char *path) {
         }
         CHECK(total > 0);
     }
+    /* Links must be made, and memory has no room: nothing is begun. */
+    options.flags = VDB_BUILD_REPLACE;
+    options.links = VDB_LINKS_ON;
+    if (OK(vdb_estimate(&source, &options, &estimate, &error))) {
+        job.memory_limit_bytes = estimate.build_memory_bytes - 1;
+        CHECK(vdb_build(path, &source, &options, &job, &error) == VDB_OUT_OF_MEMORY);
+        CHECK(vdb_error_detail(error, VDB_DETAIL_NEEDED_BYTES) == (int64_t)estimate.build_memory_bytes);
+        vdb_error_free(error);
+        error = NULL;
+    }
+    options.links = VDB_LINKS_AUTO;
     options.flags = 0;
     options.report = NULL;
     FAILS(VDB_EXISTS, vdb_build(path, &source, &options, NULL, &error));
@@ -121,6 +132,7 @@ static void searching(const vdb_t *db) {
     if (OK(vdb_search(db, rows, DIM, K, &params, ids, distances, &count, &error))) {
         CHECK(stats.struct_size == sizeof stats);
         CHECK(stats.rows_reranked > 0 && stats.probes > 0 && stats.leaves_scanned > 0 && stats.codes_scanned > 0);
+        CHECK(stats.codes_walked < stats.codes_scanned);
         CHECK(stats.generation > 0);
     }
     params.flags = VDB_SEARCH_MAX_DISTANCE | VDB_SEARCH_NO_CACHE;
@@ -316,6 +328,7 @@ static void looking_inside(const vdb_t *db) {
         return;
     CHECK(info.struct_size == sizeof info && info.generation > 0 && info.rows == ROWS && info.dim == DIM);
     CHECK(info.metric == VDB_METRIC_L2 && info.type == VDB_TYPE_F32 && info.segments == 1 && info.mapped == 1);
+    CHECK(info.links == 1 && info.reserved == 0);
     CHECK(info.code_bytes >= DIM / 8 && info.code_bits >= 1 && info.disk_bytes >= ROWS * DIM * 4);
     vectors_and_codes(db, info.code_bytes);
 
@@ -334,8 +347,10 @@ static void looking_inside(const vdb_t *db) {
         CHECK(after.timeouts == stats.timeouts + 2 && after.rows_reranked == stats.rows_reranked);
         CHECK(stats.searches > 5 && stats.batches >= 2 && stats.batch_queries >= 40);
         CHECK(stats.rows_reranked > 0 && stats.search_ns > 0 && stats.codes_scanned > 0);
+        CHECK(stats.codes_walked > 0 && stats.codes_walked < stats.codes_scanned);
     }
     if (OK(vdb_memory(db, &memory, &error))) {
+        CHECK(memory.link_bytes >= 64 * (uint64_t)ROWS && memory.link_bytes <= 66 * (uint64_t)ROWS);
         CHECK(memory.limit_bytes > 0 && memory.code_bytes >= (uint64_t)ROWS * info.code_bytes);
         CHECK(memory.total_bytes == memory.tree_bytes + memory.code_bytes + memory.id_bytes + memory.link_bytes +
                                         memory.second_tier_bytes + memory.vector_cache_bytes +
@@ -351,7 +366,8 @@ static void looking_inside(const vdb_t *db) {
         CHECK(segment.leaf_rows_min <= segment.leaf_rows_median);
         CHECK(segment.leaf_rows_median <= segment.leaf_rows_max);
         CHECK(segment.vector_bytes >= ROWS * DIM * 4 && segment.file_bytes > segment.vector_bytes);
-        CHECK(segment.effort_count > 0 && segment.efforts[0].probes >= 1);
+        CHECK(segment.effort_count > 0 && segment.efforts[0].probes >= 1 && segment.walks[0] >= 1);
+        CHECK(segment.link_bytes == 64 * (uint64_t)ROWS);
         CHECK(below(db, 0, 0, &leaves) == ROWS && leaves == segment.leaves);
     }
     FAILS(VDB_NOT_FOUND, vdb_segment(db, 1, &segment, &error));

@@ -252,11 +252,11 @@ NEWER(vdb_segment_t);
 NEWER(vdb_cache_info_t);
 NEWER(vdb_estimate_t);
 
-/* Each struct that the library fills: NULL, sizes that cannot be, and that of a newer program: what is not known reads
- * as zero, and nothing behind it is written. call fills *out. */
-#define OUTPUT_STRUCT(type, call)                                                              \
+/* Each struct that the library fills: NULL, sizes that cannot be, that of the first version, and that of a newer
+ * program: what is not known reads as zero, and nothing behind it is written. call fills *out. */
+#define OUTPUT_STRUCT(type, first, call)                                                       \
     do {                                                                                       \
-        static const size_t wrong[] = {0, 1, 8, sizeof(type) - 8, sizeof(type) - 1, 65537, 1000000, SIZE_MAX}; \
+        static const size_t wrong[] = {0, 1, 8, (first) - 8, (first) - 1, 65537, 1000000, SIZE_MAX}; \
         struct newer_##type larger;                                                            \
         type *out = NULL;                                                                      \
         FAILS(VDB_INVALID_ARGUMENT, call);                                                     \
@@ -271,18 +271,22 @@ NEWER(vdb_estimate_t);
         OK(call);                                                                              \
         CHECK(larger.newer[0] == 0 && larger.newer[3] == 0);                                   \
         CHECK(larger.behind == UINT64_C(0xeeeeeeeeeeeeeeee));                                  \
+        memset(&larger, 0xee, sizeof larger);                                                  \
+        larger.known.struct_size = (first);                                                    \
+        OK(call);                                                                              \
+        CHECK(((unsigned char *)&larger)[(first)] == 0xee);                                    \
     } while (0)
 
 static void struct_sizes(vdb_t *db, const char *path) {
     static const size_t wrong[] = {0, 1, 7, 8, 1000000, SIZE_MAX};
     vdb_error_t *error = NULL;
     vdb_source_t source = array_source(NULL, ROWS, DIM, NULL);
-    OUTPUT_STRUCT(vdb_info_t, vdb_info(db, out, &error));
-    OUTPUT_STRUCT(vdb_stats_t, vdb_stats(db, out, &error));
-    OUTPUT_STRUCT(vdb_memory_t, vdb_memory(db, out, &error));
-    OUTPUT_STRUCT(vdb_segment_t, vdb_segment(db, 0, out, &error));
-    OUTPUT_STRUCT(vdb_cache_info_t, vdb_cache_info(db, VDB_CACHE_ANSWERS, out, &error));
-    OUTPUT_STRUCT(vdb_estimate_t, vdb_estimate(&source, NULL, out, &error));
+    OUTPUT_STRUCT(vdb_info_t, 80, vdb_info(db, out, &error));
+    OUTPUT_STRUCT(vdb_stats_t, 176, vdb_stats(db, out, &error));
+    OUTPUT_STRUCT(vdb_memory_t, sizeof(vdb_memory_t), vdb_memory(db, out, &error));
+    OUTPUT_STRUCT(vdb_segment_t, 752, vdb_segment(db, 0, out, &error));
+    OUTPUT_STRUCT(vdb_cache_info_t, sizeof(vdb_cache_info_t), vdb_cache_info(db, VDB_CACHE_ANSWERS, out, &error));
+    OUTPUT_STRUCT(vdb_estimate_t, sizeof(vdb_estimate_t), vdb_estimate(&source, NULL, out, &error));
 
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         vdb_search_params_t params = new_params();
@@ -421,6 +425,9 @@ static void builds(void) {
     FAILS(VDB_UNSUPPORTED, vdb_build(path, &good, &options, NULL, &error));
     options = build_options(VDB_METRIC_L2);
     options.code_bits = 3;
+    FAILS(VDB_INVALID_ARGUMENT, vdb_build(path, &good, &options, NULL, &error));
+    options = build_options(VDB_METRIC_L2);
+    options.links = 3;
     FAILS(VDB_INVALID_ARGUMENT, vdb_build(path, &good, &options, NULL, &error));
 
     /* Values and ids. */

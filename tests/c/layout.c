@@ -1,6 +1,7 @@
 /*
  * Sizes and places that must never change within a soname: what programs were compiled with. A line of this file is
- * changed only together with the soname; new fields go to the end, and their lines too.
+ * changed only together with the soname; new fields go to the end, and their lines too. The size of a struct that begins
+ * with struct_size grows with them.
  */
 #include "check.h"
 
@@ -27,12 +28,18 @@ PLACE(vdb_job_t, pool, 64);
 PLACE(vdb_source_t, type, 40);
 PLACE(vdb_source_t, path, 56);
 PLACE(vdb_build_options_t, metric, 16);
+PLACE(vdb_build_options_t, links, 36);
 PLACE(vdb_build_options_t, report, 48);
 PLACE(vdb_build_report_t, phases, 48);
 PLACE(vdb_info_t, metric, 32);
 PLACE(vdb_info_t, disk_bytes, 64);
+PLACE(vdb_info_t, links, 80);
+PLACE(vdb_search_stats_t, codes_walked, 128);
+PLACE(vdb_stats_t, codes_walked, 176);
 PLACE(vdb_segment_t, level_nodes, 112);
 PLACE(vdb_segment_t, efforts, 240);
+PLACE(vdb_segment_t, link_bytes, 752);
+PLACE(vdb_segment_t, walks, 760);
 PLACE(vdb_tree_node_t, parent, 72);
 
 SIZE(vdb_status_t, 4);
@@ -40,18 +47,18 @@ SIZE(vdb_pool_options_t, 16);
 SIZE(vdb_job_t, 80);
 SIZE(vdb_options_t, 72);
 SIZE(vdb_filter_t, 40);
-SIZE(vdb_search_stats_t, 128);
+SIZE(vdb_search_stats_t, 136);
 SIZE(vdb_search_params_t, 72);
 SIZE(vdb_source_t, 72);
 SIZE(vdb_phase_t, 32);
 SIZE(vdb_build_report_t, 560);
 SIZE(vdb_build_options_t, 56);
 SIZE(vdb_estimate_t, 48);
-SIZE(vdb_info_t, 80);
-SIZE(vdb_stats_t, 176);
+SIZE(vdb_info_t, 88);
+SIZE(vdb_stats_t, 184);
 SIZE(vdb_memory_t, 112);
 SIZE(vdb_effort_t, 8);
-SIZE(vdb_segment_t, 752);
+SIZE(vdb_segment_t, 1016);
 SIZE(vdb_tree_node_t, 112);
 SIZE(vdb_cache_info_t, 56);
 

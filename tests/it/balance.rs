@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::support::{Index, Set, METRICS};
 use vdb::database::Database;
-use vdb::types::params::BuildParams;
+use vdb::types::params::{BuildParams, LinkMode};
 use vdb::types::{ElementType, Metric};
 use workload::rng::Stream;
 
@@ -240,5 +240,18 @@ fn rows_held_out_to_measure_recall_move_no_centroid() {
         }
         let share = held_out.len() as f64 / 20_000.0;
         assert!(share > 0.0 && share <= 0.125, "{} rows held out", held_out.len());
+    }
+}
+
+/// Groups that a large cell is cut into would be smaller than such leaves.
+#[test]
+fn leaves_of_many_thousand_rows() {
+    for (count, leaf_rows) in [(9_000, 2_048), (9_000, 3_000), (15_000, 8_192)] {
+        let params = BuildParams { leaf_rows, links: LinkMode::Off, ..BuildParams::default() };
+        let index = Index::new(skewed(Metric::L2, count, 4), &params);
+        assert_divides_the_rows(&index);
+        let report = index.db.segment(0).unwrap();
+        assert!(report.leaf_rows_max <= limit(leaf_rows.into()), "{report:?}");
+        assert!(report.leaves >= (count as u64).div_ceil(limit(leaf_rows.into())), "{report:?}");
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::mem::{offset_of, size_of};
 
-use vdb::index::recall_table::Effort;
+use vdb::index::recall_table::EffortRecord;
 use vdb::index::segment::QuantiserHead;
 use vdb::index::tree::{Node, NodeFactors};
 use vdb::quantize::encode::Factors;
@@ -61,9 +61,9 @@ fn records_of_sections_lie_as_told() {
     let head = fields!(QuantiserHead: "rotation_seed" = rotation_seed, "dim" = dim, "padded" = padded,
         "bits" = bits, "error_width" = error_width, "reserved" = reserved);
     agree("Quantiser", 11, size_of::<QuantiserHead>(), head);
-    let effort = fields!(Effort: "recall" = recall, "probes" = probes, "epsilon" = epsilon,
+    let effort = fields!(EffortRecord: "recall" = recall, "probes" = probes, "epsilon" = epsilon,
         "spread_weight" = spread_weight);
-    agree("Recall table", 12, size_of::<Effort>(), effort);
+    agree("Recall table", 12, size_of::<EffortRecord>(), effort);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn sizes_told_in_words_are_those_of_the_records() {
         ("**Tree nodes** (1), ", size_of::<Node>()),
         ("**Node factors** (5), ", size_of::<NodeFactors>()),
         ("**Factors** (7), ", size_of::<Factors>()),
-        ("**Recall table** (12), ", size_of::<Effort>()),
+        ("**Recall table** (12), ", size_of::<EffortRecord>()),
         ("**Quantiser** (11): a head of ", size_of::<QuantiserHead>()),
     ] {
         assert!(DOCUMENT.contains(&format!("{words}{bytes} bytes")), "{words}{bytes} bytes");

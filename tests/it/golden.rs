@@ -1,9 +1,9 @@
 //! Files of format 1 stay readable: an index of long ago opens, verifies, and answers as it did.
 //!
-//! `tests/golden/v1` was built once and is never built again; `make golden` makes the directory of a new
-//! format beside it. The text beside each index is what the library said then: for queries near some of its rows
-//! the ids and distances of an exact search, bit for bit. Tree and codes are met by a search of all leaves,
-//! which must say the same, and by a plain one, which must find most of it.
+//! What is in `tests/golden/v1` was built once and is never built again; `make golden` makes what is new beside it. The
+//! text beside each index is what the library said then: for queries near some of its rows the ids and distances of an
+//! exact search, bit for bit. Tree and codes are met by a search of all leaves, which must say the same, and by a plain
+//! one, which must find most of it.
 
 use std::fmt::Write;
 use std::fs;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use vdb::database::{self, Database, Job, OpenOptions};
 use vdb::input::ArrayRows;
-use vdb::types::params::{BuildParams, SearchParams, RERANK_ALL};
+use vdb::types::params::{BuildParams, LinkMode, SearchParams, RERANK_ALL};
 use vdb::types::{ElementType, Metric};
 
 use crate::fixture::{folder, params, rows};
@@ -22,11 +22,12 @@ const QUERIES: usize = 8;
 const K: usize = 5;
 
 /// One index for each metric, each with another element and kind of code; the first with sparse ids in two
-/// segments.
-const KINDS: [(&str, Metric, ElementType, u32); 3] = [
-    ("l2", Metric::L2, ElementType::U8, 4),
-    ("ip", Metric::InnerProduct, ElementType::F16, 2),
-    ("cosine", Metric::Cosine, ElementType::F32, 1),
+/// segments. The last has links, which those before it could not have.
+const KINDS: [(&str, Metric, ElementType, u32, LinkMode); 4] = [
+    ("l2", Metric::L2, ElementType::U8, 4, LinkMode::Off),
+    ("ip", Metric::InnerProduct, ElementType::F16, 2, LinkMode::Off),
+    ("cosine", Metric::Cosine, ElementType::F32, 1, LinkMode::Off),
+    ("links", Metric::Cosine, ElementType::F32, 2, LinkMode::On),
 ];
 
 fn place() -> PathBuf {
@@ -34,7 +35,7 @@ fn place() -> PathBuf {
 }
 
 /// Builds one of the indexes.
-fn build(path: &Path, metric: Metric, element: ElementType, code_bits: u32) {
+fn build(path: &Path, metric: Metric, element: ElementType, code_bits: u32, links: LinkMode) {
     let floats = rows(ROWS, DIM, 41);
     let bytes: Vec<u8> = match element {
         ElementType::F32 => floats.iter().flat_map(|x| x.to_le_bytes()).collect(),
@@ -45,7 +46,7 @@ fn build(path: &Path, metric: Metric, element: ElementType, code_bits: u32) {
     };
     let source = ArrayRows::new(&bytes, ROWS as u64, DIM, element, 0).unwrap();
     let segment_rows = if metric == Metric::L2 { 90 } else { 0 };
-    let params = BuildParams { metric, code_bits, leaf_rows: 12, segment_rows, seed: 7, ..params() };
+    let params = BuildParams { metric, code_bits, links, leaf_rows: 12, segment_rows, seed: 7, ..params() };
     let ids: Vec<u64> = (0..ROWS as u64).map(|row| row * 5 % 127 + (u64::from(code_bits) << 33)).collect();
     let ids = (metric == Metric::L2).then_some(&ids[..]);
     database::build(path, &source, ids, &params, &Job::default()).unwrap();
@@ -98,16 +99,18 @@ fn said(path: &Path) -> String {
 #[test]
 fn an_index_of_format_1_answers_as_it_did() {
     if std::env::var_os("VDB_WRITE_GOLDEN").is_some() {
-        for (name, metric, element, code_bits) in KINDS {
+        for (name, metric, element, code_bits, links) in KINDS {
             let path = place().join(name);
-            let _ = fs::remove_dir_all(&path);
+            if path.exists() {
+                continue;
+            }
             fs::create_dir_all(place()).unwrap();
-            build(&path, metric, element, code_bits);
+            build(&path, metric, element, code_bits, links);
             fs::remove_file(path.join("LOCK")).unwrap();
             fs::write(place().join(format!("{name}.txt")), said(&path)).unwrap();
         }
     }
-    for (name, metric, element, _) in KINDS {
+    for (name, metric, element, _, links) in KINDS {
         let path = place().join(name);
         database::verify(&path, &Job::default()).unwrap();
         let db = Database::open(&path, &OpenOptions { threads: 1, ..OpenOptions::default() }).unwrap();
@@ -115,16 +118,19 @@ fn an_index_of_format_1_answers_as_it_did() {
         let segments = if metric == Metric::L2 { 2 } else { 1 };
         assert_eq!((info.metric, info.element, info.segments), (metric, element, segments));
         assert_eq!((info.rows, info.flat, info.format_version), (ROWS as u64, false, 1));
+        assert_eq!(info.links, links == LinkMode::On);
         assert_eq!(said(&path), fs::read_to_string(place().join(format!("{name}.txt"))).unwrap(), "{name}");
     }
 }
 
 #[test]
 fn a_build_of_today_answers_the_same() {
-    for (name, metric, element, code_bits) in KINDS {
-        let dir = folder();
-        build(dir.path(), metric, element, code_bits);
-        let then = fs::read_to_string(place().join(format!("{name}.txt"))).unwrap();
-        assert_eq!(said(dir.path()), then, "{name}");
+    for (name, metric, element, code_bits, _) in KINDS {
+        for links in [LinkMode::On, LinkMode::Off] {
+            let dir = folder();
+            build(dir.path(), metric, element, code_bits, links);
+            let then = fs::read_to_string(place().join(format!("{name}.txt"))).unwrap();
+            assert_eq!(said(dir.path()), then, "{name}");
+        }
     }
 }

@@ -16,5 +16,6 @@ mod filters;
 mod golden;
 mod header;
 mod hostile;
+mod links;
 mod recall;
 mod tidy;

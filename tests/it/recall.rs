@@ -6,6 +6,7 @@
 //! promised.
 
 use crate::support::{carried, exact, plain, searches, Answer, Index, Set, METRICS};
+use vdb::database::Effort;
 use vdb::types::params::{BuildParams, SearchParams};
 use vdb::types::Metric;
 use workload::exact::nearest;
@@ -160,8 +161,9 @@ fn more_probes_find_more_and_override_recall() {
         assert_eq!((u64::from(stats.probes), stats.leaves_scanned), (visited, visited));
         let recall = trial.recall(&params);
         println!("{probes} probes: recall {recall:.4}");
-        assert!(recall >= last, "{probes} probes: recall {recall} after {last}");
-        last = recall;
+        // A walk that sets out from more leaves seldom, but sometimes, arrives at a row less.
+        assert!(recall >= last - 0.01, "{probes} probes: recall {recall} after {last}");
+        last = recall.max(last);
         if u64::from(probes) >= leaves {
             break;
         }
@@ -175,8 +177,11 @@ fn the_measured_table_is_what_searches_do() {
     for metric in METRICS {
         let trial = Trial::drawn(GenParams::new(48, Difficulty::Typical), metric, false);
         let report = trial.index.db.segment(0).unwrap();
-        assert!(report.efforts.windows(2).all(|pair| pair[0].1 < pair[1].1), "{report:?}");
-        for (recall, probes) in report.efforts.iter().filter(|(recall, _)| *recall > 0.6) {
+        // Each goes further than the one before, by its leaves or by its walk.
+        let further =
+            |a: &Effort, b: &Effort| (a.probes < b.probes || a.list < b.list) && a.probes <= b.probes;
+        assert!(report.efforts.windows(2).all(|pair| further(&pair[0], &pair[1])), "{report:?}");
+        for Effort { recall, probes, .. } in report.efforts.iter().filter(|effort| effort.recall > 0.6) {
             let found = trial.recall(&SearchParams { probes: *probes, ..plain() });
             // Two samples of some hundred queries each.
             assert!(found >= f64::from(*recall) - 0.025, "{probes} probes: {found}, measured {recall}");

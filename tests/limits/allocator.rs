@@ -1,8 +1,12 @@
-//! The system's allocator with a count, and with a refusal where a test wants one.
+//! The system's allocator with a count, and with a refusal where a test wants one. Large buffers, which the library
+//! maps, are counted too.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The system's allocator, and what goes through it.
@@ -72,6 +76,45 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 pub static ALLOCATOR: Counting = Counting;
+
+/// Large buffers, which are mappings: (first byte, length), 0 where none is.
+static MAPPINGS: [(AtomicUsize, AtomicUsize); 1 << 12] =
+    [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 1 << 12];
+
+/// The library's own call, once for each large buffer: it is counted.
+///
+/// # Safety
+/// As the system's.
+#[cfg(target_os = "linux")]
+#[no_mangle]
+pub unsafe extern "C" fn madvise(at: *mut libc::c_void, bytes: usize, advice: libc::c_int) -> libc::c_int {
+    if advice == libc::MADV_HUGEPAGE {
+        let free = |slot: &&(AtomicUsize, AtomicUsize)| {
+            slot.0.compare_exchange(0, at as usize, SeqCst, SeqCst).is_ok()
+        };
+        let slot = MAPPINGS.iter().find(free).expect("too many large buffers");
+        slot.1.store(bytes, SeqCst);
+        let live = LIVE_BYTES.fetch_add(bytes, Relaxed) + bytes;
+        PEAK_BYTES.fetch_max(live, Relaxed);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_madvise, at, bytes, advice) as libc::c_int }
+}
+
+/// As `madvise`: the buffers that were counted, and other mappings.
+///
+/// # Safety
+/// As the system's.
+#[cfg(target_os = "linux")]
+#[no_mangle]
+pub unsafe extern "C" fn munmap(at: *mut libc::c_void, bytes: usize) -> libc::c_int {
+    if let Some(slot) = MAPPINGS.iter().find(|slot| slot.0.load(SeqCst) == at as usize) {
+        LIVE_BYTES.fetch_sub(slot.1.load(SeqCst), Relaxed);
+        slot.0.store(0, SeqCst);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { libc::syscall(libc::SYS_munmap, at, bytes) as libc::c_int }
+}
 
 /// Alone in the process until dropped.
 pub fn alone() -> MutexGuard<'static, ()> {

@@ -70,6 +70,7 @@ struct Work {
     nodes_ranked: f64,
     leaves_scanned: f64,
     codes_scanned: f64,
+    codes_walked: f64,
     rows_reranked: f64,
     rows_read: f64,
     bytes_read: f64,
@@ -146,6 +147,7 @@ impl Work {
             nodes_ranked: mean(stats.nodes_ranked),
             leaves_scanned: mean(stats.leaves_scanned),
             codes_scanned: mean(stats.codes_scanned),
+            codes_walked: mean(stats.codes_walked),
             rows_reranked: mean(stats.rows_reranked),
             rows_read: mean(stats.rows_read),
             bytes_read: mean(stats.bytes_read),
@@ -196,7 +198,7 @@ fn head(setting: &Setting) -> String {
         info.dim,
         info.element.name(),
         info.metric.name(),
-        if info.flat { "flat" } else { "tree" },
+        info.shape(),
         seconds(info.open_ns),
         info.kernels,
         count(setting.queries as u64),
@@ -215,7 +217,7 @@ fn efforts(k: usize, results: &[Measured]) -> String {
         1,
         [
             "asked", &recall, "threads", "batch", "QPS", "p50 us", "p95 us", "p99 us", "p999 us", "probes",
-            "codes", "reranked", "KiB read",
+            "codes", "by link", "reranked", "KiB read",
         ],
     );
     for result in results {
@@ -232,6 +234,7 @@ fn efforts(k: usize, results: &[Measured]) -> String {
             micros(result.p999_us),
             whole(result.work.probes),
             whole(result.work.codes_scanned),
+            whole(result.work.codes_walked),
             whole(result.work.rows_reranked),
             format!("{:.1}", result.work.bytes_read / 1024.0),
         ]);
@@ -306,6 +309,7 @@ pub struct Report<'a> {
     metric: &'static str,
     element: &'static str,
     flat: bool,
+    links: bool,
     mapped: bool,
     kernels: &'static str,
     open_ms: f64,
@@ -341,6 +345,7 @@ pub fn json<'a>(setting: &Setting, results: &'a [Measured]) -> Report<'a> {
         metric: info.metric.name(),
         element: info.element.name(),
         flat: info.flat,
+        links: info.links,
         mapped: info.mapped,
         kernels: info.kernels,
         open_ms: info.open_ns as f64 / 1e6,
