@@ -3,7 +3,7 @@
 //! First the bounds: how far estimates lie above true distances, in predicted deviations, over the true neighbours of
 //! all held-out rows. Each recall gets the width that loses a fifth of what the recall allows to be lost. Then the
 //! probes: real searches at growing effort, each held-out row excluding itself, until nearly all true neighbours come
-//! back. The recall written down is [`MARGIN`] standard errors below the measured one, so that other queries get what
+//! back. The recall written down lies below the measured one by [`margin`], so that other queries get what
 //! they ask for, those that are a little unlike the rows too.
 
 use std::collections::HashSet;
