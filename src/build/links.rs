@@ -3,8 +3,9 @@
 //! In: the tree and the fine codes of all rows. For each leaf the nearest others are found by a descent; each of its
 //! rows is compared with the rows of the leaves that are nearest to it, and the closest become candidates. Of these a
 //! row keeps those that are closer to it than to any kept before (the relative-neighbourhood rule of Toussaint, 1980,
-//! as graphs since HNSW have it), then is offered the rows that chose it, and chooses again. No row is inserted one by
-//! one and none waits for another, so the result depends on no order and no thread.
+//! as graphs since HNSW have it), then is offered the rows that chose it, and where the closest of all those lead, and
+//! chooses again, a few times. A round reads the links of the one before, so the result depends on no order and no
+//! thread. Only the few rows that recall is measured with are inserted one after the other, at the end.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,8 +16,8 @@ use crate::index::links::{LINKS_A_ROW, NO_LINK};
 use crate::index::segment::SegmentIndex;
 use crate::memory::{try_vec, AlignedBytes, Budget};
 use crate::search::descend::{descend, rank_centres, Route};
+use crate::search::met::MetRows;
 use crate::search::scratch::{Scratch, ScratchPool};
-use crate::search::walk::MetRows;
 use crate::stats::SearchStats;
 use crate::store::centroids::Centroids;
 use crate::topk::heap::Scored;
@@ -34,7 +35,7 @@ const FILLED: usize = 10;
 const SOURCES: usize = 24;
 /// Choices after the first; all but the last look beyond.
 const ROUNDS: usize = 3;
-/// Rows that chose a row, of which the closest are looked at; beyond it is a hub.
+/// Most rows that chose a row that it is offered; of a hub, which more have chosen, the first by position.
 const REVERSE_MAX: usize = 256;
 /// Leaves of one unit of work.
 const UNIT_LEAVES: usize = 16;
@@ -42,6 +43,7 @@ const UNIT_LEAVES: usize = 16;
 const UNIT_ROWS: usize = 1_024;
 
 /// What a thread works in.
+#[derive(Default)]
 struct Workspace {
     near: Vec<u32>,
     near_bytes: Vec<i8>,
@@ -55,25 +57,6 @@ struct Workspace {
     row: Expanded,
     chooser: Chooser,
     met: MetRows,
-}
-
-impl Workspace {
-    fn new() -> Self {
-        Workspace {
-            near: Vec::new(),
-            near_bytes: Vec::new(),
-            products: Vec::new(),
-            counted: Vec::new(),
-            distances: Vec::new(),
-            ranked: Vec::new(),
-            members: Vec::new(),
-            choices: Vec::new(),
-            candidates: Vec::new(),
-            row: Expanded::default(),
-            chooser: Chooser::default(),
-            met: MetRows::default(),
-        }
-    }
 }
 
 /// Makes the links of all rows. Those `apart` (ascending) get links, but none leads to them, nor were any chosen with
@@ -92,7 +75,7 @@ pub fn links(
     progress(work, 0, 0, 1)?;
     let rows = index.rows() as usize;
     let mut links = AlignedBytes::zeroed(rows * LINKS_A_ROW * 4)?;
-    let mut workspaces: Vec<Workspace> = (0..work.threads).map(|_| Workspace::new()).collect();
+    let mut workspaces: Vec<Workspace> = (0..work.threads).map(|_| Workspace::default()).collect();
     choose(work, index, centroids, fine, apart, links.as_mut_slice(), &mut workspaces)?;
     let mut next = AlignedBytes::zeroed(rows * LINKS_A_ROW * 4)?;
     for round in 1..=ROUNDS {
@@ -272,7 +255,6 @@ impl Member {
             if *distance <= self.threshold {
                 self.candidates.push(Scored { distance: *distance, key });
                 if self.candidates.len() == 4 * CANDIDATES {
-                    // One more than are wanted: the row itself is among them.
                     self.threshold = cut(&mut self.candidates);
                 }
             }

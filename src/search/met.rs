@@ -52,8 +52,9 @@ impl MetRows {
     #[inline]
     fn slot(&self, block: u32) -> usize {
         let last = self.slots.len() - 1;
-        // Fibonacci hashing (Knuth, volume 3, 6.4).
-        let mut slot = (u64::from(block).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize & last;
+        // Fibonacci hashing (Knuth, volume 3, 6.4): the highest bits of the product, as many as slots need.
+        let product = u64::from(block).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut slot = (product >> (64 - self.slots.len().trailing_zeros())) as usize;
         while (self.slots[slot] >> 32) as u32 != block && self.slots[slot] != FREE {
             slot = (slot + 1) & last;
         }

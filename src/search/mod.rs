@@ -10,7 +10,7 @@
 pub mod candidates;
 pub mod descend;
 pub mod exact;
-mod met;
+pub mod met;
 pub mod plan;
 pub mod rerank;
 pub mod scan;

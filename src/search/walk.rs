@@ -12,7 +12,7 @@ use crate::memory::{try_hold, try_with_capacity};
 use crate::pool::cancel::Stop;
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::Candidates;
-pub use crate::search::met::MetRows;
+use crate::search::met::MetRows;
 use crate::search::scan::Scan;
 use crate::search::scratch::StageScratch;
 use crate::topk::heap::{of_rank, rank, Scored};

@@ -13,7 +13,7 @@ use vdb::database::{self, Database, GivenIds, Job, OpenOptions, Pool};
 use vdb::format::{Manifest, SectionKind, SegmentFile};
 use vdb::index::links::{LINKS_A_ROW, NO_LINK};
 use vdb::input::ArrayRows;
-use vdb::search::walk::MetRows;
+use vdb::search::met::MetRows;
 use vdb::types::params::{BuildParams, LinkMode, SearchParams};
 use vdb::types::{ElementType, Metric, Status};
 use vdb::vfs::{OsVfs, Vfs};
