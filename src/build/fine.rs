@@ -5,6 +5,7 @@
 //! are near each other. One row is expanded to integers and meets the codes of others by one kernel.
 
 use crate::build::layout::FINE_BITS;
+use crate::kernels::levels::GROUP;
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
 use crate::quantize::encode::{CodeShape, Factors};
@@ -58,18 +59,18 @@ impl FineCodes {
         &self.codes[first as usize * bytes..][..count * bytes]
     }
 
-    /// Asks for a row that will be met soon.
-    pub fn prefetch(&self, kernels: &Kernels, position: u32) {
-        kernels.prefetch_lines(self.codes(position, 1));
-    }
-
     /// Makes integers of a row.
     pub fn expand(&self, position: u32, out: &mut Expanded) {
-        let group_bytes = crate::kernels::levels::GROUP * FINE_BITS / 8;
-        out.odd.clear();
-        for group in self.codes(position, 1).chunks_exact(group_bytes) {
-            out.odd.extend(group.iter().map(|byte| 2 * (byte & 15) as i8 - LIMIT as i8));
-            out.odd.extend(group.iter().map(|byte| 2 * (byte >> 4) as i8 - LIMIT as i8));
+        const GROUP_BYTES: usize = GROUP * FINE_BITS / 8;
+        out.odd.resize(self.shape.padded, 0);
+        let (groups, _) = self.codes(position, 1).as_chunks::<GROUP_BYTES>();
+        let (odd, _) = out.odd.as_chunks_mut::<GROUP>();
+        for (group, odd) in groups.iter().zip(odd) {
+            let (low, high) = odd.split_at_mut(GROUP_BYTES);
+            for ((low, high), byte) in low.iter_mut().zip(high).zip(group) {
+                *low = 2 * (byte & 15) as i8 - LIMIT as i8;
+                *high = 2 * (byte >> 4) as i8 - LIMIT as i8;
+            }
         }
         out.sum = out.odd.iter().map(|y| i32::from(*y)).sum();
         let Factors { offset, scale } = self.factors(position);
@@ -89,16 +90,32 @@ impl FineCodes {
         kernels.dot_levels(self.codes(first, count), FINE_BITS, &row.odd, counted);
         let factors = &self.factors.as_slice::<Factors>()[first as usize..][..count];
         for ((out, factors), counted) in out.iter_mut().zip(factors).zip(counted) {
-            let product = (2 * *counted - LIMIT * row.sum) as f32;
-            *out = row.norm_sq + factors.offset - row.step * factors.scale * product;
+            *out = row.distance(*factors, *counted);
         }
     }
 
-    /// Squared distance of a row to another.
-    #[inline]
-    pub fn distance(&self, kernels: &Kernels, row: &Expanded, position: u32) -> f32 {
-        let (mut counted, mut out) = ([0], [0.0]);
-        self.distances(kernels, row, position, &mut counted, &mut out);
-        out[0]
+    /// Squared distances of a row to those at `positions`.
+    pub fn distances_to(
+        &self,
+        kernels: &Kernels,
+        row: &Expanded,
+        positions: &[u32],
+        counted: &mut Vec<i32>,
+        out: &mut Vec<f32>,
+    ) {
+        counted.resize(positions.len(), 0);
+        let stride = self.shape.row_bytes();
+        kernels.dot_levels_rows(&self.codes, stride, FINE_BITS, &row.odd, positions, counted);
+        out.clear();
+        let products = positions.iter().zip(counted.iter());
+        out.extend(products.map(|(position, counted)| row.distance(self.factors(*position), *counted)));
+    }
+}
+
+impl Expanded {
+    /// The squared distance to a row of these factors, from the product of its levels with `odd`.
+    fn distance(&self, factors: Factors, counted: i32) -> f32 {
+        let product = (2 * counted - LIMIT * self.sum) as f32;
+        self.norm_sq + factors.offset - self.step * factors.scale * product
     }
 }

@@ -53,6 +53,7 @@ struct Workspace {
     ranked: Vec<Scored<u32>>,
     members: Vec<Member>,
     choices: Vec<(u32, u32)>,
+    keys: Vec<u32>,
     candidates: Vec<Scored<u32>>,
     row: Expanded,
     chooser: Chooser,
@@ -101,8 +102,8 @@ pub fn thread_bytes(leaf_rows: usize, padded: usize, rows: u64) -> u64 {
     let member = GROWN * std::mem::size_of::<Member>() + expanded + 2 * 4 * CANDIDATES * scored;
     let of_leaf = leaf_rows * (member + GROWN * (LEAVES_A_ROW * 8 + 8));
     let near = LEAVES_NEAR as usize * GROWN * (padded + 4 + 4 + scored);
-    let again = GROWN * scored * (LINKS_A_ROW * (SOURCES + 1) + REVERSE_MAX);
-    let chooser = (LINKS_A_ROW + 1) * (expanded + 4) + GROWN * 4 * CANDIDATES;
+    let again = GROWN * (scored + 4) * (LINKS_A_ROW * (SOURCES + 1) + REVERSE_MAX);
+    let chooser = 2 * expanded + GROWN * (4 + 4) * LINKS_A_ROW * (SOURCES + 1);
     (of_leaf + near + again + chooser + OTHERS) as u64 + MetRows::bytes_max(rows)
 }
 
@@ -113,17 +114,17 @@ pub fn thread_bytes(leaf_rows: usize, padded: usize, rows: u64) -> u64 {
 /// `VDB_CANCELLED`, `VDB_TIMEOUT`.
 pub fn join(work: &Work<'_>, fine: &FineCodes, apart: &[u32], links: &mut AlignedBytes) -> Result<()> {
     let links = links.as_mut_slice::<u32>();
-    let (mut row, mut chooser, mut candidates) = (Expanded::default(), Chooser::default(), Vec::new());
+    let (mut row, mut chooser) = (Expanded::default(), Chooser::default());
+    let (mut keys, mut candidates) = (Vec::new(), Vec::new());
     for position in apart {
         work.stop.check()?;
         let chosen: Vec<u32> = of(links, *position).collect();
         for near in chosen {
             fine.expand(near, &mut row);
             candidates.clear();
-            candidates.extend(of(links, near).chain([*position]).map(|key| {
-                let distance = fine.distance(work.kernels, &row, key);
-                Scored { distance, key }
-            }));
+            keys.clear();
+            keys.extend(of(links, near).chain([*position]));
+            chooser.score(work, fine, &row, &keys, &mut candidates);
             candidates.sort_unstable_by(Scored::order);
             chooser.choose(work, fine, &candidates, &mut links[near as usize * LINKS_A_ROW..][..LINKS_A_ROW]);
         }
@@ -315,7 +316,7 @@ fn choose_again(
     work.pool.try_for_each_with(units.len(), workspaces, |workspace, nth| {
         progress(work, round, nth, units.len())?;
         let mut out = units[nth].lock().unwrap_or_else(PoisonError::into_inner);
-        let Workspace { candidates, row, chooser, met, .. } = workspace;
+        let Workspace { keys, candidates, row, chooser, met, .. } = workspace;
         for (within, slot) in out.chunks_exact_mut(LINKS_A_ROW).enumerate() {
             let position = (nth * UNIT_ROWS + within) as u32;
             let start = position.checked_sub(1).map_or(0, |before| ends[before as usize]);
@@ -324,29 +325,25 @@ fn choose_again(
             met.reset()?;
             met.insert(position)?;
             candidates.clear();
-            let mut offer =
-                |keys: &mut dyn Iterator<Item = u32>, candidates: &mut Vec<Scored<u32>>| -> Result<()> {
-                    let first = candidates.len();
-                    for key in keys {
-                        if met.insert(key)? {
-                            fine.prefetch(work.kernels, key);
-                            candidates.push(Scored { distance: 0.0, key });
-                        }
-                    }
-                    for candidate in &mut candidates[first..] {
-                        candidate.distance = fine.distance(work.kernels, row, candidate.key);
-                    }
-                    Ok(())
-                };
-            offer(&mut of(links, position).chain(chose_it.iter().copied().take(REVERSE_MAX)), candidates)?;
+            keys.clear();
+            for key in of(links, position).chain(chose_it.iter().copied().take(REVERSE_MAX)) {
+                if met.insert(key)? {
+                    keys.push(key);
+                }
+            }
+            chooser.score(work, fine, row, keys, candidates);
             candidates.sort_unstable_by(Scored::order);
             if round < ROUNDS {
                 candidates.truncate(CANDIDATES);
-                let sources = candidates.len().min(SOURCES);
-                for nth in 0..sources {
-                    let key = candidates[nth].key;
-                    offer(&mut of(links, key), candidates)?;
+                keys.clear();
+                for source in candidates.iter().take(SOURCES) {
+                    for key in of(links, source.key) {
+                        if met.insert(key)? {
+                            keys.push(key);
+                        }
+                    }
                 }
+                chooser.score(work, fine, row, keys, candidates);
                 cut(candidates);
                 candidates.sort_unstable_by(Scored::order);
             }
@@ -394,38 +391,63 @@ fn reversed(links: &[u32], rows: usize, apart: &[u32]) -> Result<(Vec<u64>, Vec<
 /// Chooses links among candidates.
 #[derive(Default)]
 struct Chooser {
-    kept: Vec<Expanded>,
-    keys: Vec<u32>,
-    passed: Vec<u32>,
+    kept: Expanded,
+    /// Candidates that no kept one stands before, and how far each is from the row.
+    left: Vec<u32>,
+    far: Vec<f32>,
+    counted: Vec<i32>,
+    apart: Vec<f32>,
 }
 
 impl Chooser {
+    /// Adds the rows of `keys` to the candidates of a row.
+    fn score(
+        &mut self,
+        work: &Work<'_>,
+        fine: &FineCodes,
+        row: &Expanded,
+        keys: &[u32],
+        candidates: &mut Vec<Scored<u32>>,
+    ) {
+        fine.distances_to(work.kernels, row, keys, &mut self.counted, &mut self.apart);
+        let scored = keys.iter().zip(&self.apart);
+        candidates.extend(scored.map(|(key, distance)| Scored { distance: *distance, key: *key }));
+    }
+
     /// Writes the links of a row whose `candidates` are sorted by distance: each kept one is closer to the row than to
     /// all that were kept before it.
     fn choose(&mut self, work: &Work<'_>, fine: &FineCodes, candidates: &[Scored<u32>], slot: &mut [u32]) {
-        self.keys.clear();
-        self.passed.clear();
+        self.left.clear();
+        self.left.extend(candidates.iter().map(|candidate| candidate.key));
+        self.far.clear();
+        self.far.extend(candidates.iter().map(|candidate| candidate.distance));
+        slot.fill(NO_LINK);
+        let mut kept = 0;
+        // One kept row meets all that are left at once: their codes stream by, and the shadowed meet no other.
+        while kept < slot.len() && !self.left.is_empty() {
+            slot[kept] = self.left[0];
+            fine.expand(slot[kept], &mut self.kept);
+            kept += 1;
+            fine.distances_to(work.kernels, &self.kept, &self.left[1..], &mut self.counted, &mut self.apart);
+            let mut stay = 0;
+            for nth in 1..self.left.len() {
+                if self.apart[nth - 1] >= self.far[nth] {
+                    (self.left[stay], self.far[stay]) = (self.left[nth], self.far[nth]);
+                    stay += 1;
+                }
+            }
+            self.left.truncate(stay);
+            self.far.truncate(stay);
+        }
         for candidate in candidates {
-            if self.keys.len() == slot.len() {
+            if kept >= FILLED {
                 break;
             }
-            let kept = &self.kept[..self.keys.len()];
-            let shadowed =
-                kept.iter().any(|k| fine.distance(work.kernels, k, candidate.key) < candidate.distance);
-            if shadowed {
-                self.passed.push(candidate.key);
-                continue;
+            if !slot[..kept].contains(&candidate.key) {
+                slot[kept] = candidate.key;
+                kept += 1;
             }
-            if self.kept.len() == self.keys.len() {
-                self.kept.push(Expanded::default());
-            }
-            fine.expand(candidate.key, &mut self.kept[self.keys.len()]);
-            self.keys.push(candidate.key);
         }
-        let missing = FILLED.saturating_sub(self.keys.len());
-        self.keys.extend(self.passed.iter().take(missing));
-        slot.fill(NO_LINK);
-        slot[..self.keys.len()].copy_from_slice(&self.keys);
     }
 }
 
