@@ -4,10 +4,12 @@
 //! its floats, and close enough (an error of 0.004 of a cosine at 1,024 dimensions) to tell which of its neighbours
 //! are near each other. One row is expanded to integers and meets the codes of others by one kernel.
 
+use std::ops::Range;
+
 use crate::build::layout::FINE_BITS;
 use crate::kernels::levels::GROUP;
 use crate::kernels::Kernels;
-use crate::memory::AlignedBytes;
+use crate::memory::{try_with_capacity, AlignedBytes};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::types::Result;
 
@@ -21,15 +23,22 @@ pub struct FineCodes {
     factors: AlignedBytes,
 }
 
-/// One row as integers: `row - mean ~ step * y`.
+/// One row as odd integers `y`: `row - mean ~ step * y`.
 #[derive(Default)]
 pub struct Expanded {
-    /// The odd integers `y`.
-    pub odd: Vec<i8>,
+    odd: Vec<i8>,
     sum: i32,
     norm_sq: f32,
-    /// See `odd`.
-    pub step: f32,
+    step: f32,
+}
+
+/// Rows as odd integers, one after the other.
+pub struct FineRows {
+    padded: usize,
+    odd: Vec<i8>,
+    norms: Vec<f32>,
+    /// Twice the steps.
+    scales: Vec<f32>,
 }
 
 impl FineCodes {
@@ -61,36 +70,36 @@ impl FineCodes {
 
     /// Makes integers of a row.
     pub fn expand(&self, position: u32, out: &mut Expanded) {
-        const GROUP_BYTES: usize = GROUP * FINE_BITS / 8;
         out.odd.resize(self.shape.padded, 0);
+        self.unpack(position, &mut out.odd);
+        out.sum = out.odd.iter().map(|y| i32::from(*y)).sum();
+        let Factors { offset, scale } = self.factors(position);
+        (out.norm_sq, out.step) = (offset, 0.5 * scale);
+    }
+
+    /// Makes integers of the rows in `positions`, in place of those that `out` had.
+    pub fn expand_rows(&self, positions: Range<u32>, out: &mut FineRows) {
+        out.clear();
+        for position in positions {
+            let end = out.odd.len();
+            out.odd.resize(end + self.shape.padded, 0);
+            self.unpack(position, &mut out.odd[end..]);
+            let Factors { offset, scale } = self.factors(position);
+            out.norms.push(offset);
+            out.scales.push(scale);
+        }
+    }
+
+    fn unpack(&self, position: u32, odd: &mut [i8]) {
+        const GROUP_BYTES: usize = GROUP * FINE_BITS / 8;
         let (groups, _) = self.codes(position, 1).as_chunks::<GROUP_BYTES>();
-        let (odd, _) = out.odd.as_chunks_mut::<GROUP>();
+        let (odd, _) = odd.as_chunks_mut::<GROUP>();
         for (group, odd) in groups.iter().zip(odd) {
             let (low, high) = odd.split_at_mut(GROUP_BYTES);
             for ((low, high), byte) in low.iter_mut().zip(high).zip(group) {
                 *low = 2 * (byte & 15) as i8 - LIMIT as i8;
                 *high = 2 * (byte >> 4) as i8 - LIMIT as i8;
             }
-        }
-        out.sum = out.odd.iter().map(|y| i32::from(*y)).sum();
-        let Factors { offset, scale } = self.factors(position);
-        (out.norm_sq, out.step) = (offset, 0.5 * scale);
-    }
-
-    /// Squared distances of a row to `count` rows from `first` on.
-    pub fn distances(
-        &self,
-        kernels: &Kernels,
-        row: &Expanded,
-        first: u32,
-        counted: &mut [i32],
-        out: &mut [f32],
-    ) {
-        let count = counted.len();
-        kernels.dot_levels(self.codes(first, count), FINE_BITS, &row.odd, counted);
-        let factors = &self.factors.as_slice::<Factors>()[first as usize..][..count];
-        for ((out, factors), counted) in out.iter_mut().zip(factors).zip(counted) {
-            *out = row.distance(*factors, *counted);
         }
     }
 
@@ -117,5 +126,86 @@ impl Expanded {
     fn distance(&self, factors: Factors, counted: i32) -> f32 {
         let product = (2 * counted - LIMIT * self.sum) as f32;
         self.norm_sq + factors.offset - self.step * factors.scale * product
+    }
+}
+
+impl FineRows {
+    /// Room for so many rows.
+    ///
+    /// # Errors
+    /// `VDB_OUT_OF_MEMORY`.
+    pub fn with_capacity(rows: usize, padded: usize) -> Result<Self> {
+        Ok(FineRows {
+            padded,
+            odd: try_with_capacity(rows * padded)?,
+            norms: try_with_capacity(rows)?,
+            scales: try_with_capacity(rows)?,
+        })
+    }
+
+    /// Bytes of so many rows.
+    pub fn bytes(rows: usize, padded: usize) -> usize {
+        rows * (padded + 8)
+    }
+
+    /// Takes out all rows.
+    pub fn clear(&mut self) {
+        self.odd.clear();
+        self.norms.clear();
+        self.scales.clear();
+    }
+
+    /// Adds a copy of the nth of other rows.
+    pub fn push(&mut self, rows: &FineRows, nth: usize) {
+        self.odd.extend_from_slice(&rows.odd[nth * self.padded..][..self.padded]);
+        self.norms.push(rows.norms[nth]);
+        self.scales.push(rows.scales[nth]);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.norms.len()
+    }
+
+    /// The integers.
+    pub fn odd(&self) -> &[i8] {
+        &self.odd
+    }
+
+    /// The step of the nth row.
+    pub fn step(&self, nth: usize) -> f32 {
+        0.5 * self.scales[nth]
+    }
+
+    /// Puts the nth row out of reach of all others.
+    pub fn hide(&mut self, nth: usize) {
+        self.norms[nth] = f32::INFINITY;
+    }
+
+    /// The squared distance of the nth row to one like it.
+    pub fn own_distance(&self, kernels: &Kernels, nth: usize) -> f32 {
+        let odd = &self.odd[nth * self.padded..][..self.padded];
+        let (mut square, mut out) = ([0], [0.0]);
+        kernels.dot_i8(odd, odd, &mut square);
+        self.distances(nth, square.as_slice(), &self.norms[nth..], &self.scales[nth..], &mut out);
+        out[0]
+    }
+
+    /// Writes the squared distances of each of these rows to each of the others, row by row.
+    pub fn distances_to(&self, kernels: &Kernels, others: &FineRows, products: &mut [i32], out: &mut [f32]) {
+        kernels.products_i8(&self.odd, &others.odd, self.padded, products);
+        let count = others.len();
+        for (nth, (products, out)) in
+            products.chunks_exact(count).zip(out.chunks_exact_mut(count)).enumerate()
+        {
+            self.distances(nth, products, &others.norms, &others.scales, out);
+        }
+    }
+
+    fn distances(&self, nth: usize, products: &[i32], norms: &[f32], scales: &[f32], out: &mut [f32]) {
+        let (norm, step) = (self.norms[nth], self.step(nth));
+        for (((out, product), other_norm), scale) in out.iter_mut().zip(products).zip(norms).zip(scales) {
+            *out = norm + other_norm - step * scale * *product as f32;
+        }
     }
 }

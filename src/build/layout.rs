@@ -3,7 +3,7 @@
 //! `estimate` and the build itself use the same formulas, and a test holds them against what a build took.
 
 use crate::build::{links, truth};
-use crate::cluster::{self, LeafParams};
+use crate::cluster;
 use crate::index::links::LINKS_A_ROW;
 use crate::index::recall_table::LIST_MAX;
 use crate::index::tree::{Node, NodeFactors};
@@ -222,9 +222,7 @@ impl BuildLayout {
         if !self.links {
             return 0;
         }
-        let params = LeafParams { leaf_target: self.leaf_rows, leaf_max: 0, seed: 0, spherical: false };
-        let leaf_rows = params.limit().min(self.rows as usize);
-        let thread = links::thread_bytes(leaf_rows, self.shape.padded, self.rows);
+        let thread = links::thread_bytes(self.shape.padded, self.rows);
         thread.saturating_mul(threads as u64).saturating_add(self.rows * links::ROUND_BYTES as u64)
     }
 

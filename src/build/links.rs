@@ -7,26 +7,23 @@
 //! chooses again, a few times. A round reads the links of the one before, so the result depends on no order and no
 //! thread. Only the few rows that recall is measured with are inserted one after the other, at the end.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use crate::build::fine::{Expanded, FineCodes};
-use crate::build::layout::FINE_BITS;
+use crate::build::fine::{Expanded, FineCodes, FineRows};
+use crate::build::near::{NearLeaves, NearWork};
 use crate::build::Work;
 use crate::index::links::{LINKS_A_ROW, NO_LINK};
 use crate::index::segment::SegmentIndex;
-use crate::memory::{try_vec, AlignedBytes, Budget};
-use crate::search::descend::{descend, rank_centres, Route};
+use crate::memory::{try_vec, AlignedBytes};
 use crate::search::met::MetRows;
-use crate::search::scratch::{Scratch, ScratchPool};
-use crate::stats::SearchStats;
-use crate::store::centroids::Centroids;
 use crate::topk::heap::Scored;
 use crate::types::Result;
 
-/// Leaves near a leaf that its rows choose from.
-const LEAVES_NEAR: u32 = 200;
-/// Leaves whose rows each row is compared with.
-const LEAVES_A_ROW: usize = 100;
+/// Rows of the cells near a cell, whose leaves its rows choose from.
+const ROWS_NEAR: usize = 48_000;
+/// Rows that each row is compared with, those of the leaves nearest to it.
+const ROWS_A_ROW: usize = 3_000;
 /// Closest rows that may become links.
 const CANDIDATES: usize = 40;
 /// A row with fewer links after the rule gets the closest others, up to so many.
@@ -35,29 +32,61 @@ const FILLED: usize = 10;
 const SOURCES: usize = 24;
 /// Choices after the first; all but the last look beyond.
 const ROUNDS: usize = 3;
-/// Most rows that chose a row that it is offered; of a hub, which more have chosen, the first by position.
+/// Most rows that chose a row that it is offered; of a hub, which more have chosen, some all over the index.
 const REVERSE_MAX: usize = 256;
-/// Leaves of one unit of work.
-const UNIT_LEAVES: usize = 16;
+/// Rows among those closest to a row that may be like it, bit for bit: links to copies alone would lead nowhere else.
+const COPIES: usize = 4;
+/// Rows of a cell that choose together, from above.
+const TOGETHER: usize = 256;
+/// Rows of a leaf that they meet at a time: 64 KiB of integers at 1,024 dimensions.
+const MET_TOGETHER: usize = 64;
+/// Ranks of leaves for rows that are formed together.
+const RANKS_MAX: usize = 1 << 18;
 /// Rows of one unit of work of a later choice.
 const UNIT_ROWS: usize = 1_024;
 
 /// What a thread works in.
-#[derive(Default)]
 struct Workspace {
-    near: Vec<u32>,
-    near_bytes: Vec<i8>,
-    products: Vec<i32>,
-    counted: Vec<i32>,
-    distances: Vec<f32>,
+    near: Vec<Range<u32>>,
+    near_work: NearWork,
+    ranks: Vec<f32>,
     ranked: Vec<Scored<u32>>,
-    members: Vec<Member>,
+    /// Leaf, and which row looks into it.
     choices: Vec<(u32, u32)>,
+    members: Vec<Member>,
+    rows: FineRows,
+    looking: FineRows,
+    met_rows: FineRows,
+    products: Vec<i32>,
+    distances: Vec<f32>,
     keys: Vec<u32>,
     candidates: Vec<Scored<u32>>,
     row: Expanded,
     chooser: Chooser,
     met: MetRows,
+}
+
+impl Workspace {
+    fn new(near: &NearLeaves<'_>, padded: usize) -> Result<Self> {
+        Ok(Workspace {
+            near: Vec::new(),
+            near_work: near.workspace(RANKS_MAX)?,
+            ranks: try_vec(RANKS_MAX, 0.0)?,
+            ranked: Vec::new(),
+            choices: Vec::new(),
+            members: (0..TOGETHER).map(|_| Member::default()).collect(),
+            rows: FineRows::with_capacity(TOGETHER, padded)?,
+            looking: FineRows::with_capacity(TOGETHER, padded)?,
+            met_rows: FineRows::with_capacity(MET_TOGETHER, padded)?,
+            products: try_vec(TOGETHER * MET_TOGETHER, 0)?,
+            distances: try_vec(TOGETHER * MET_TOGETHER, 0.0)?,
+            keys: Vec::new(),
+            candidates: Vec::new(),
+            row: Expanded::default(),
+            chooser: Chooser::default(),
+            met: MetRows::default(),
+        })
+    }
 }
 
 /// Makes the links of all rows. Those `apart` (ascending) get links, but none leads to them, nor were any chosen with
@@ -66,18 +95,17 @@ struct Workspace {
 ///
 /// # Errors
 /// `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`; what reading the centroids gives.
-pub fn links(
-    work: &Work<'_>,
-    index: &SegmentIndex,
-    centroids: &Centroids,
-    fine: &FineCodes,
-    apart: &[u32],
-) -> Result<AlignedBytes> {
+pub fn links(work: &Work<'_>, index: &SegmentIndex, fine: &FineCodes, apart: &[u32]) -> Result<AlignedBytes> {
     progress(work, 0, 0, 1)?;
     let rows = index.rows() as usize;
     let mut links = AlignedBytes::zeroed(rows * LINKS_A_ROW * 4)?;
-    let mut workspaces: Vec<Workspace> = (0..work.threads).map(|_| Workspace::default()).collect();
-    choose(work, index, centroids, fine, apart, links.as_mut_slice(), &mut workspaces)?;
+    let padded = index.quantiser.shape.padded;
+    let near = NearLeaves::new(work.kernels, index, &vec![0.0; padded])?;
+    let mut workspaces = Vec::new();
+    for _ in 0..work.threads {
+        workspaces.push(Workspace::new(&near, padded)?);
+    }
+    choose(work, index, &near, fine, apart, links.as_mut_slice(), &mut workspaces)?;
     let mut next = AlignedBytes::zeroed(rows * LINKS_A_ROW * 4)?;
     for round in 1..=ROUNDS {
         choose_again(work, fine, apart, links.as_slice(), round, next.as_mut_slice(), &mut workspaces)?;
@@ -91,20 +119,20 @@ pub fn links(
 /// and those lists.
 pub const ROUND_BYTES: usize = 2 * LINKS_A_ROW * 4 + 8 + LINKS_A_ROW * 4;
 
-/// The most bytes that a thread works in, for leaves of at most `leaf_rows` rows and `rows` in all.
-pub fn thread_bytes(leaf_rows: usize, padded: usize, rows: u64) -> u64 {
+/// The most bytes that a thread works in, for `rows` in all.
+pub fn thread_bytes(padded: usize, rows: u64) -> u64 {
     /// A list that has grown is at most twice as long as it must be, and half of that was there while it moved.
     const GROWN: usize = 3;
     /// Lists and scratch that depend on nothing.
     const OTHERS: usize = 256 << 10;
     let scored = std::mem::size_of::<Scored<u32>>();
-    let expanded = std::mem::size_of::<Expanded>() + 2 * padded;
-    let member = GROWN * std::mem::size_of::<Member>() + expanded + 2 * 4 * CANDIDATES * scored;
-    let of_leaf = leaf_rows * (member + GROWN * (LEAVES_A_ROW * 8 + 8));
-    let near = LEAVES_NEAR as usize * GROWN * (padded + 4 + 4 + scored);
-    let again = GROWN * (scored + 4) * (LINKS_A_ROW * (SOURCES + 1) + REVERSE_MAX);
-    let chooser = 2 * expanded + GROWN * (4 + 4) * LINKS_A_ROW * (SOURCES + 1);
-    (of_leaf + near + again + chooser + OTHERS) as u64 + MetRows::bytes_max(rows)
+    let member = std::mem::size_of::<Member>() + GROWN * 4 * CANDIDATES * scored;
+    let ranks = RANKS_MAX * (4 + 4 + 8 * GROWN / 2);
+    let integers = FineRows::bytes(2 * TOGETHER + MET_TOGETHER, padded);
+    let first = ranks + TOGETHER * (member + MET_TOGETHER * 8) + integers;
+    let again = GROWN * (scored + 8) * (LINKS_A_ROW * (SOURCES + 1) + REVERSE_MAX);
+    let expanded = 2 * (std::mem::size_of::<Expanded>() + padded);
+    (first + again + expanded + OTHERS) as u64 + MetRows::bytes_max(rows)
 }
 
 /// Leads to the rows that were kept `apart`, one after the other: each of the rows that it has chosen chooses again,
@@ -139,112 +167,131 @@ fn progress(work: &Work<'_>, round: usize, done: usize, of: usize) -> Result<()>
     work.progress("link", done as u64, ((1 + ROUNDS) * A_ROUND) as u64)
 }
 
-/// First choice: of the rows in leaves near a row.
+/// First choice: of the rows in leaves near a row, cell by cell.
 fn choose(
     work: &Work<'_>,
     index: &SegmentIndex,
-    centroids: &Centroids,
+    near: &NearLeaves<'_>,
     fine: &FineCodes,
     apart: &[u32],
     links: &mut [u32],
     workspaces: &mut [Workspace],
 ) -> Result<()> {
-    let tree = &index.tree;
-    let leaves = tree.leaf_count() as usize;
+    let nodes = index.tree.nodes();
     let mut left = links;
-    let mut units = Vec::with_capacity(leaves.div_ceil(UNIT_LEAVES));
-    for first in (0..leaves).step_by(UNIT_LEAVES) {
-        let unit = first as u32..(first + UNIT_LEAVES).min(leaves) as u32;
-        let rows: u32 = unit.clone().map(|leaf| tree.leaf(leaf).row_count).sum();
-        let (here, rest) = std::mem::take(&mut left).split_at_mut(rows as usize * LINKS_A_ROW);
-        units.push((unit, Mutex::new(here)));
+    let mut units = Vec::with_capacity(near.cells().len());
+    for cell in near.cells() {
+        let rows = nodes[cell as usize].row_count as usize;
+        let (here, rest) = std::mem::take(&mut left).split_at_mut(rows * LINKS_A_ROW);
+        units.push((cell, Mutex::new(here)));
         left = rest;
     }
-    let scratches = ScratchPool::new(work.threads, u64::MAX, Budget::new(0));
     work.pool.try_for_each_with(units.len(), workspaces, |workspace, nth| {
         progress(work, 0, nth, units.len())?;
-        let (unit, out) = &units[nth];
+        let (cell, out) = &units[nth];
         let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut slots = out.chunks_exact_mut(LINKS_A_ROW);
-        for leaf in unit.clone() {
-            leaf_links(work, index, centroids, fine, apart, leaf, &scratches, &mut slots, workspace)?;
+        near.of_cell(*cell, ROWS_NEAR, &mut workspace.near_work, &mut workspace.near);
+        let leaves: usize = workspace.near.iter().map(|run| run.len()).sum();
+        let together = (RANKS_MAX / leaves).clamp(1, TOGETHER);
+        let mut first = nodes[*cell as usize].first_row;
+        for out in out.chunks_mut(together * LINKS_A_ROW) {
+            let end = first + (out.len() / LINKS_A_ROW) as u32;
+            look(work, index, near, fine, apart, first..end, leaves, workspace)?;
+            let Workspace { members, chooser, .. } = workspace;
+            for (member, slot) in members.iter().zip(out.chunks_exact_mut(LINKS_A_ROW)) {
+                chooser.choose(work, fine, &member.candidates, slot);
+            }
+            first = end;
         }
         Ok(())
     })
 }
 
-/// The links of the rows of one leaf.
-fn leaf_links<'a>(
+/// Finds the candidates of some rows of a cell, sorted: each row meets those of the leaves nearest to it.
+fn look(
     work: &Work<'_>,
     index: &SegmentIndex,
-    centroids: &Centroids,
+    near: &NearLeaves<'_>,
     fine: &FineCodes,
     apart: &[u32],
-    leaf: u32,
-    scratches: &ScratchPool,
-    slots: &mut impl Iterator<Item = &'a mut [u32]>,
+    positions: Range<u32>,
+    leaves: usize,
     workspace: &mut Workspace,
 ) -> Result<()> {
-    let tree = &index.tree;
-    let padded = index.quantiser.shape.padded;
-    near_leaves(work, index, centroids, leaf, scratches, &mut workspace.near)?;
     let Workspace {
-        near, near_bytes, products, counted, distances, ranked, members, choices, chooser, ..
+        near: runs,
+        near_work,
+        ranks,
+        ranked,
+        choices,
+        members,
+        rows,
+        looking,
+        met_rows,
+        products,
+        distances,
+        ..
     } = workspace;
-    near_bytes.clear();
-    for leaf in near.iter() {
-        near_bytes.extend_from_slice(tree.bytes_of(tree.leaf_node(*leaf), 1));
-    }
-    products.resize(near.len(), 0);
-    let node = tree.leaf(leaf);
-    let rows = node.row_count as usize;
-    if members.len() < rows {
-        members.resize_with(rows, Member::default);
-    }
-    // Which rows look into which leaf: a leaf's codes stay in the first-level cache while they meet all of those.
+    let nodes = index.tree.nodes();
+    fine.expand_rows(positions.clone(), rows);
+    let ranks = &mut ranks[..rows.len() * leaves];
+    near.rank(rows, runs, near_work, ranks);
+    let held: usize =
+        runs.iter().flat_map(|run| run.clone()).map(|leaf| nodes[leaf as usize].row_count as usize).sum();
+    let looked = (ROWS_A_ROW * leaves).div_ceil(held).clamp(1, leaves);
     choices.clear();
-    for (nth, member) in members[..rows].iter_mut().enumerate() {
-        fine.expand(node.first_row + nth as u32, &mut member.row);
+    for (nth, (member, ranks)) in members.iter_mut().zip(ranks.chunks_exact(leaves)).enumerate() {
         member.candidates.clear();
         member.threshold = f32::INFINITY;
-        work.kernels.dot_i8(&near_bytes[..near.len() * padded], &member.row.odd, products);
+        member.copies = 0;
+        member.position = positions.start + nth as u32;
+        member.own_distance = rows.own_distance(work.kernels, nth);
         ranked.clear();
-        for (place, (near, product)) in near.iter().zip(products.iter()).enumerate() {
-            let factors = &tree.factors()[tree.leaf_node(*near) as usize];
-            let score = factors.rank_offset - factors.rank_scale * (member.row.step * *product as f32);
-            ranked.push(Scored { distance: score, key: place as u32 });
-        }
-        let looked = LEAVES_A_ROW.min(ranked.len());
-        if looked < ranked.len() {
+        let numbers = runs.iter().flat_map(|run| run.clone());
+        ranked.extend(numbers.zip(ranks).map(|(key, rank)| Scored { distance: *rank, key }));
+        if looked < leaves {
             ranked.select_nth_unstable_by(looked, Scored::order);
         }
-        choices.extend(ranked[..looked].iter().map(|near| (near.key, nth as u32)));
+        choices.extend(ranked[..looked].iter().map(|leaf| (leaf.key, nth as u32)));
     }
+    // Which rows look into which leaf: its integers are made once for all of those, and stay in cache.
     choices.sort_unstable();
-    for (place, nth) in choices.iter() {
-        let node = tree.leaf(near[*place as usize]);
-        let rows = node.row_count as usize;
-        counted.resize(rows.max(counted.len()), 0);
-        distances.resize(rows.max(distances.len()), 0.0);
-        let member = &mut members[*nth as usize];
-        fine.distances(work.kernels, &member.row, node.first_row, &mut counted[..rows], distances);
-        member.offer(node.first_row, &distances[..rows]);
-    }
-    for (position, member) in (node.first_row..).zip(&mut members[..rows]) {
-        cut(&mut member.candidates);
-        member.candidates.retain(|near| near.key != position && apart.binary_search(&near.key).is_err());
-        member.candidates.sort_unstable_by(Scored::order);
-        if let Some(slot) = slots.next() {
-            chooser.choose(work, fine, &member.candidates, slot);
+    for choices in choices.chunk_by(|a, b| a.0 == b.0) {
+        work.stop.check()?;
+        let leaf = &nodes[choices[0].0 as usize];
+        looking.clear();
+        choices.iter().for_each(|(_, nth)| looking.push(rows, *nth as usize));
+        let end = leaf.first_row + leaf.row_count;
+        for first in (leaf.first_row..end).step_by(MET_TOGETHER) {
+            let met = first..end.min(first + MET_TOGETHER as u32);
+            let count = met.len();
+            fine.expand_rows(met.clone(), met_rows);
+            let hidden =
+                apart.partition_point(|row| *row < met.start)..apart.partition_point(|row| *row < met.end);
+            apart[hidden].iter().for_each(|row| met_rows.hide((row - first) as usize));
+            let products = &mut products[..looking.len() * count];
+            let distances = &mut distances[..looking.len() * count];
+            looking.distances_to(work.kernels, met_rows, products, distances);
+            for ((_, nth), distances) in choices.iter().zip(distances.chunks_exact(count)) {
+                members[*nth as usize].offer(first, distances);
+            }
         }
+    }
+    for member in &mut members[..rows.len()] {
+        cut(&mut member.candidates);
+        member.candidates.sort_unstable_by(Scored::order);
     }
     Ok(())
 }
 
-/// A row of the leaf at hand.
+/// One of the rows that choose.
 #[derive(Default)]
 struct Member {
-    row: Expanded,
+    position: u32,
+    /// Its distance to a row like it.
+    own_distance: f32,
+    /// Candidates that are.
+    copies: usize,
     candidates: Vec<Scored<u32>>,
     threshold: f32,
 }
@@ -253,12 +300,21 @@ impl Member {
     /// Takes the rows from `first` on that are close enough.
     fn offer(&mut self, first: u32, distances: &[f32]) {
         for (key, distance) in (first..).zip(distances) {
-            if *distance <= self.threshold {
-                self.candidates.push(Scored { distance: *distance, key });
-                if self.candidates.len() == 4 * CANDIDATES {
-                    self.threshold = cut(&mut self.candidates);
-                }
+            if *distance < self.threshold {
+                self.take(key, *distance);
             }
+        }
+    }
+
+    fn take(&mut self, key: u32, distance: f32) {
+        let copy = distance <= self.own_distance;
+        if key == self.position || (copy && self.copies == COPIES) {
+            return;
+        }
+        self.copies += usize::from(copy);
+        self.candidates.push(Scored { distance, key });
+        if self.candidates.len() == 4 * CANDIDATES {
+            self.threshold = cut(&mut self.candidates);
         }
     }
 }
@@ -272,31 +328,6 @@ fn cut(candidates: &mut Vec<Scored<u32>>) -> f32 {
     let farthest = nth.distance;
     candidates.truncate(CANDIDATES);
     farthest
-}
-
-/// Fills `near` with the leaves near a leaf, itself among them.
-fn near_leaves(
-    work: &Work<'_>,
-    index: &SegmentIndex,
-    centroids: &Centroids,
-    leaf: u32,
-    scratches: &ScratchPool,
-    near: &mut Vec<u32>,
-) -> Result<()> {
-    let quantiser = &index.quantiser;
-    let mut rotated = try_vec(quantiser.shape.padded, 0f32)?;
-    centroids.read(index.tree.leaf_node(leaf), bytemuck::cast_slice_mut(&mut rotated))?;
-    let mut scratch = scratches.take(0)?;
-    scratch.reserve_queries(1)?;
-    let Scratch { queries, stage, .. } = &mut *scratch;
-    let query = &mut queries[0];
-    query.prepared.prepare_rotated(work.kernels, quantiser.mean(), quantiser.shape, &rotated);
-    rank_centres(work.kernels, index, query);
-    let route = Route { probes: LEAVES_NEAR, spread_weight: 0.0 };
-    descend(work.kernels, index, route, query, stage, &mut SearchStats::default())?;
-    near.clear();
-    near.extend(query.leaves.iter().map(|leaf| leaf.key));
-    Ok(())
 }
 
 /// Chooses again: of the links so far, the rows that chose a row, and, but for the last round, where the closest of
@@ -326,7 +357,9 @@ fn choose_again(
             met.insert(position)?;
             candidates.clear();
             keys.clear();
-            for key in of(links, position).chain(chose_it.iter().copied().take(REVERSE_MAX)) {
+            for key in of(links, position)
+                .chain(chose_it.iter().copied().step_by(chose_it.len().div_ceil(REVERSE_MAX).max(1)))
+            {
                 if met.insert(key)? {
                     keys.push(key);
                 }
@@ -451,4 +484,4 @@ impl Chooser {
     }
 }
 
-const _: () = assert!(FILLED <= LINKS_A_ROW && FINE_BITS == 4);
+const _: () = assert!(FILLED <= LINKS_A_ROW);

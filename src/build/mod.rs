@@ -12,6 +12,7 @@ pub mod encode;
 pub mod fine;
 pub mod layout;
 pub mod links;
+pub mod near;
 pub mod nodes;
 pub mod partition;
 pub mod rows;

@@ -98,8 +98,7 @@ pub fn build(
     let mut held: Vec<u32> = truth.rows().iter().map(|row| positions[*row as usize]).collect();
     held.sort_unstable();
     if let Some(fine) = &encoded.fine {
-        let stored = centroids_of(layout, &index, writer.file(), offsets.1)?;
-        let links = links::links(work, &index, &stored, fine, &held)?;
+        let links = links::links(work, &index, fine, &held)?;
         index.links = Some(Links::new(layout.rows as u32, links, &index.tree)?);
         lap("link");
     }

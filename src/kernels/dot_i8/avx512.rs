@@ -40,3 +40,100 @@ fn excess(query: &[i8]) -> i32 {
 fn take_off(excess: i32, out: &mut [i32]) {
     out.iter_mut().for_each(|out| *out = out.wrapping_sub(excess));
 }
+
+/// Rows, and others, whose products are summed side by side: a register that is loaded serves four products.
+const TILE: usize = 4;
+
+/// Others whose sums are kept while rows pass.
+const PANEL: usize = 64;
+
+/// Products of all pairs, tile by tile.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(in crate::kernels) fn products(rows: &[i8], others: &[i8], dim: usize, out: &mut [i32]) {
+    let count = others.len() / dim;
+    for (nth, panel) in others.chunks(PANEL * dim).enumerate() {
+        let first = nth * PANEL;
+        let mut excesses = [0; PANEL];
+        for (kept, other) in excesses.iter_mut().zip(panel.chunks_exact(dim)) {
+            *kept = excess(other);
+        }
+        for (rows, out) in rows.chunks(TILE * dim).zip(out.chunks_mut(TILE * count)) {
+            if rows.len() == TILE * dim {
+                strip::<TILE>(rows, panel, dim, &excesses, &mut out[first..], count);
+            } else {
+                for (row, out) in rows.chunks_exact(dim).zip(out.chunks_mut(count)) {
+                    strip::<1>(row, panel, dim, &excesses, &mut out[first..], count);
+                }
+            }
+        }
+    }
+}
+
+/// Writes the products of `R` rows and a panel; from row to row there are `count` places in `out`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn strip<const R: usize>(
+    rows: &[i8],
+    panel: &[i8],
+    dim: usize,
+    excesses: &[i32],
+    out: &mut [i32],
+    count: usize,
+) {
+    let mut at = 0;
+    for others in panel.chunks(TILE * dim) {
+        if others.len() == TILE * dim {
+            let sums = tile::<R, TILE>(rows, others, dim);
+            for r in 0..R {
+                let sums = sum_across(sums[r]);
+                for o in 0..TILE {
+                    out[r * count + at + o] = sums[o].wrapping_sub(excesses[at + o]);
+                }
+            }
+            at += TILE;
+        } else {
+            for other in others.chunks_exact(dim) {
+                let sums = tile::<R, 1>(rows, other, dim);
+                for r in 0..R {
+                    out[r * count + at] = _mm512_reduce_add_epi32(sums[r][0]).wrapping_sub(excesses[at]);
+                }
+                at += 1;
+            }
+        }
+    }
+}
+
+/// The products of `R` rows, 128 added to each of their bytes, and `C` others, to be added across.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn tile<const R: usize, const C: usize>(rows: &[i8], others: &[i8], dim: usize) -> [[__m512i; C]; R] {
+    assert!(rows.len() == R * dim && others.len() == C * dim);
+    let high = _mm512_set1_epi8(-128);
+    let mut sums = [[_mm512_setzero_si512(); C]; R];
+    let whole = dim - dim % 64;
+    for i in (0..whole).step_by(64) {
+        // SAFETY: 64 bytes from there on are of one row, whose place is below the lengths asserted above.
+        let load =
+            |bytes: &[i8], r: usize| unsafe { _mm512_loadu_si512(bytes.as_ptr().add(r * dim + i).cast()) };
+        let mut b = [_mm512_setzero_si512(); C];
+        for c in 0..C {
+            b[c] = load(others, c);
+        }
+        for r in 0..R {
+            let a = _mm512_xor_si512(load(rows, r), high);
+            for c in 0..C {
+                sums[r][c] = _mm512_dpbusd_epi32(sums[r][c], a, b[c]);
+            }
+        }
+    }
+    if whole < dim {
+        let rest = |bytes: &[i8], r: usize| load_i8_rest(&bytes[r * dim + whole..(r + 1) * dim]);
+        for r in 0..R {
+            let a = _mm512_xor_si512(rest(rows, r), high);
+            for c in 0..C {
+                sums[r][c] = _mm512_dpbusd_epi32(sums[r][c], a, rest(others, c));
+            }
+        }
+    }
+    sums
+}

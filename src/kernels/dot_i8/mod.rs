@@ -1,7 +1,8 @@
 //! Inner products of signed bytes: codes of 8 bits a dimension against an 8-bit query.
 //!
 //! ```text
-//! out[r] = sum over i of rows[r * dim + i] * query[i]
+//! dot_i8:      out[r] = sum over i of rows[r * dim + i] * query[i]
+//! products_i8: out[r * m + o] = sum over i of rows[r * dim + i] * others[o * dim + i], for each of m others
 //! ```
 //!
 //! In: rows one after the other, values -127..=127 (the AVX2 variant negates bytes, which -128 does not survive).
@@ -34,12 +35,28 @@ const DIM_MAX: usize = 65_536;
 pub(super) struct Table {
     dot: unsafe fn(&[i8], &[i8], &mut [i32]),
     dot_rows: unsafe fn(Gather, &[i8], &mut [i32]),
+    /// Rows, others, dimension and products.
+    products: unsafe fn(&[i8], &[i8], usize, &mut [i32]),
 }
 
-/// The table of a kernel for blocks, which takes listed rows one by one.
+/// Products of all pairs, by a kernel for blocks: row by row.
+macro_rules! row_by_row {
+    ($dot:path) => {
+        |rows: &[i8], others: &[i8], dim: usize, out: &mut [i32]| {
+            let dot: unsafe fn(&[i8], &[i8], &mut [i32]) = $dot;
+            let count = others.len() / dim;
+            for (row, out) in rows.chunks_exact(dim).zip(out.chunks_exact_mut(count)) {
+                // SAFETY: the caller has the CPU that the table is for.
+                unsafe { dot(others, row, out) }
+            }
+        }
+    };
+}
+
+/// The table of a kernel for blocks, which takes listed rows and rows of a matrix one by one.
 macro_rules! table {
     ($dot:path) => {
-        Table { dot: $dot, dot_rows: one_by_one!($dot, i8) }
+        Table { dot: $dot, dot_rows: one_by_one!($dot, i8), products: row_by_row!($dot) }
     };
 }
 
@@ -47,7 +64,8 @@ pub(super) const SCALAR: Table = table!(scalar::dot);
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX2: Table = table!(avx2::dot);
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512: Table = Table { dot: avx512::dot, dot_rows: avx512::dot_rows };
+pub(super) const AVX512: Table =
+    Table { dot: avx512::dot, dot_rows: avx512::dot_rows, products: avx512::products };
 #[cfg(target_arch = "aarch64")]
 pub(super) const NEON: Table = table!(neon::dot);
 #[cfg(target_arch = "aarch64")]
@@ -79,6 +97,24 @@ impl Kernels {
         let list = Gather::new(bytemuck::cast_slice(rows), stride, query.len(), listed);
         // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
         unsafe { (self.dot_i8.dot_rows)(list, query, out) }
+    }
+
+    /// Writes the inner products of all pairs: `out[r * m + o]` is that of row `r` and the `o`th of the m others.
+    /// Others are read once for every few rows: a block of them should fit the second-level cache.
+    ///
+    /// # Panics
+    /// When `rows` or `others` is not whole rows of `dim`, `out` does not have a place for each pair, or `dim` is 0
+    /// or above 65,536.
+    #[inline]
+    pub fn products_i8(&self, rows: &[i8], others: &[i8], dim: usize, out: &mut [i32]) {
+        assert!((1..=DIM_MAX).contains(&dim));
+        assert!(rows.len().is_multiple_of(dim) && others.len().is_multiple_of(dim));
+        assert_eq!((rows.len() / dim).checked_mul(others.len() / dim), Some(out.len()));
+        if out.is_empty() {
+            return;
+        }
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.dot_i8.products)(rows, others, dim, out) }
     }
 }
 
@@ -130,6 +166,24 @@ mod tests {
     }
 
     #[test]
+    fn products_of_all_pairs_are_those_of_each() {
+        let mut rng = Rng::new(17);
+        for dim in (1..140).chain([192, 384, 1000, 1024]) {
+            for (rows, others) in [(0, 3), (3, 0), (1, 1), (1, 6), (5, 1), (4, 4), (7, 11), (13, 70)] {
+                let a = Guarded::new(&values(&mut rng, rows * dim));
+                let b = Guarded::new(&values(&mut rng, others * dim));
+                let pairs = |row| b.slice().chunks_exact(dim).map(move |other| naive(row, other));
+                let expected: Vec<i32> = a.slice().chunks_exact(dim).flat_map(pairs).collect();
+                for kernels in Kernels::available() {
+                    let mut out = vec![i32::MIN; rows * others];
+                    kernels.products_i8(a.slice(), b.slice(), dim, &mut out);
+                    assert_eq!(out, expected, "{} dim {dim}, {rows} x {others}", kernels.name);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn extreme_values_do_not_saturate() {
         for dim in [1, 31, 32, 64, 1024, 65_536] {
             for (r, q) in [(127, 127), (-127, 127), (127, -127), (-127, -127)] {
@@ -138,6 +192,8 @@ mod tests {
                     kernels.dot_i8(&vec![r; 5 * dim], &vec![q; dim], &mut out);
                     let expected = i32::from(r) * i32::from(q) * dim as i32;
                     assert_eq!(out, [expected; 5], "{} dim {dim}", kernels.name);
+                    kernels.products_i8(&vec![r; 5 * dim], &vec![q; dim], dim, &mut out);
+                    assert_eq!(out, [expected; 5], "{} dim {dim}, of pairs", kernels.name);
                 }
             }
         }
