@@ -6,7 +6,7 @@
 
 use crate::build::layout::FINE_BITS;
 use crate::kernels::Kernels;
-use crate::memory::AlignedBytes;
+use crate::memory::{try_hold, AlignedBytes};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::types::Result;
 
@@ -64,9 +64,13 @@ impl FineCodes {
     }
 
     /// Makes integers of a row.
-    pub fn expand(&self, position: u32, out: &mut Expanded) {
+    ///
+    /// # Errors
+    /// `VDB_OUT_OF_MEMORY`.
+    pub fn expand(&self, position: u32, out: &mut Expanded) -> Result<()> {
         let group_bytes = crate::kernels::levels::GROUP * FINE_BITS / 8;
         out.odd.clear();
+        try_hold(&mut out.odd, self.shape.padded)?;
         for group in self.codes(position, 1).chunks_exact(group_bytes) {
             out.odd.extend(group.iter().map(|byte| 2 * (byte & 15) as i8 - LIMIT as i8));
             out.odd.extend(group.iter().map(|byte| 2 * (byte >> 4) as i8 - LIMIT as i8));
@@ -74,6 +78,7 @@ impl FineCodes {
         out.sum = out.odd.iter().map(|y| i32::from(*y)).sum();
         let Factors { offset, scale } = self.factors(position);
         (out.norm_sq, out.step) = (offset, 0.5 * scale);
+        Ok(())
     }
 
     /// Squared distances of a row to `count` rows from `first` on.

@@ -14,7 +14,10 @@ use crate::build::layout::FINE_BITS;
 use crate::build::Work;
 use crate::index::links::{LINKS_A_ROW, NO_LINK};
 use crate::index::segment::SegmentIndex;
-use crate::memory::{try_vec, AlignedBytes, Budget};
+use crate::memory::{
+    try_collect, try_defaults, try_extend, try_hold, try_push, try_vec, try_with_capacity, AlignedBytes,
+    Budget,
+};
 use crate::search::descend::{descend, rank_centres, Route};
 use crate::search::met::MetRows;
 use crate::search::scratch::{Scratch, ScratchPool};
@@ -75,7 +78,7 @@ pub fn links(
     progress(work, 0, 0, 1)?;
     let rows = index.rows() as usize;
     let mut links = AlignedBytes::zeroed(rows * LINKS_A_ROW * 4)?;
-    let mut workspaces: Vec<Workspace> = (0..work.threads).map(|_| Workspace::default()).collect();
+    let mut workspaces: Vec<Workspace> = try_defaults(work.threads)?;
     choose(work, index, centroids, fine, apart, links.as_mut_slice(), &mut workspaces)?;
     let mut next = AlignedBytes::zeroed(rows * LINKS_A_ROW * 4)?;
     for round in 1..=ROUNDS {
@@ -110,22 +113,28 @@ pub fn thread_bytes(leaf_rows: usize, padded: usize, rows: u64) -> u64 {
 /// with it among the candidates.
 ///
 /// # Errors
-/// `VDB_CANCELLED`, `VDB_TIMEOUT`.
+/// `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`.
 pub fn join(work: &Work<'_>, fine: &FineCodes, apart: &[u32], links: &mut AlignedBytes) -> Result<()> {
     let links = links.as_mut_slice::<u32>();
     let (mut row, mut chooser, mut candidates) = (Expanded::default(), Chooser::default(), Vec::new());
     for position in apart {
         work.stop.check()?;
-        let chosen: Vec<u32> = of(links, *position).collect();
+        let chosen: Vec<u32> = try_collect(of(links, *position))?;
         for near in chosen {
-            fine.expand(near, &mut row);
+            fine.expand(near, &mut row)?;
             candidates.clear();
-            candidates.extend(of(links, near).chain([*position]).map(|key| {
+            let keys = of(links, near).chain([*position]).map(|key| {
                 let distance = fine.distance(work.kernels, &row, key);
                 Scored { distance, key }
-            }));
+            });
+            try_extend(&mut candidates, keys)?;
             candidates.sort_unstable_by(Scored::order);
-            chooser.choose(work, fine, &candidates, &mut links[near as usize * LINKS_A_ROW..][..LINKS_A_ROW]);
+            chooser.choose(
+                work,
+                fine,
+                &candidates,
+                &mut links[near as usize * LINKS_A_ROW..][..LINKS_A_ROW],
+            )?;
         }
     }
     Ok(())
@@ -151,7 +160,7 @@ fn choose(
     let tree = &index.tree;
     let leaves = tree.leaf_count() as usize;
     let mut left = links;
-    let mut units = Vec::with_capacity(leaves.div_ceil(UNIT_LEAVES));
+    let mut units = try_with_capacity(leaves.div_ceil(UNIT_LEAVES))?;
     for first in (0..leaves).step_by(UNIT_LEAVES) {
         let unit = first as u32..(first + UNIT_LEAVES).min(leaves) as u32;
         let rows: u32 = unit.clone().map(|leaf| tree.leaf(leaf).row_count).sum();
@@ -159,7 +168,7 @@ fn choose(
         units.push((unit, Mutex::new(here)));
         left = rest;
     }
-    let scratches = ScratchPool::new(work.threads, u64::MAX, Budget::new(0));
+    let scratches = ScratchPool::new(work.threads, u64::MAX, Budget::new(0)?)?;
     work.pool.try_for_each_with(units.len(), workspaces, |workspace, nth| {
         progress(work, 0, nth, units.len())?;
         let (unit, out) = &units[nth];
@@ -192,18 +201,21 @@ fn leaf_links<'a>(
     } = workspace;
     near_bytes.clear();
     for leaf in near.iter() {
-        near_bytes.extend_from_slice(tree.bytes_of(tree.leaf_node(*leaf), 1));
+        try_extend(near_bytes, tree.bytes_of(tree.leaf_node(*leaf), 1).iter().copied())?;
     }
+    try_hold(products, near.len())?;
     products.resize(near.len(), 0);
+    try_hold(ranked, near.len())?;
     let node = tree.leaf(leaf);
     let rows = node.row_count as usize;
     if members.len() < rows {
+        try_hold(members, rows)?;
         members.resize_with(rows, Member::default);
     }
     // Which rows look into which leaf: a leaf's codes stay in the first-level cache while they meet all of those.
     choices.clear();
     for (nth, member) in members[..rows].iter_mut().enumerate() {
-        fine.expand(node.first_row + nth as u32, &mut member.row);
+        fine.expand(node.first_row + nth as u32, &mut member.row)?;
         member.candidates.clear();
         member.threshold = f32::INFINITY;
         work.kernels.dot_i8(&near_bytes[..near.len() * padded], &member.row.odd, products);
@@ -217,24 +229,26 @@ fn leaf_links<'a>(
         if looked < ranked.len() {
             ranked.select_nth_unstable_by(looked, Scored::order);
         }
-        choices.extend(ranked[..looked].iter().map(|near| (near.key, nth as u32)));
+        try_extend(choices, ranked[..looked].iter().map(|near| (near.key, nth as u32)))?;
     }
     choices.sort_unstable();
     for (place, nth) in choices.iter() {
         let node = tree.leaf(near[*place as usize]);
         let rows = node.row_count as usize;
+        try_hold(counted, rows)?;
+        try_hold(distances, rows)?;
         counted.resize(rows.max(counted.len()), 0);
         distances.resize(rows.max(distances.len()), 0.0);
         let member = &mut members[*nth as usize];
         fine.distances(work.kernels, &member.row, node.first_row, &mut counted[..rows], distances);
-        member.offer(node.first_row, &distances[..rows]);
+        member.offer(node.first_row, &distances[..rows])?;
     }
     for (position, member) in (node.first_row..).zip(&mut members[..rows]) {
         cut(&mut member.candidates);
         member.candidates.retain(|near| near.key != position && apart.binary_search(&near.key).is_err());
         member.candidates.sort_unstable_by(Scored::order);
         if let Some(slot) = slots.next() {
-            chooser.choose(work, fine, &member.candidates, slot);
+            chooser.choose(work, fine, &member.candidates, slot)?;
         }
     }
     Ok(())
@@ -250,15 +264,16 @@ struct Member {
 
 impl Member {
     /// Takes the rows from `first` on that are close enough.
-    fn offer(&mut self, first: u32, distances: &[f32]) {
+    fn offer(&mut self, first: u32, distances: &[f32]) -> Result<()> {
         for (key, distance) in (first..).zip(distances) {
             if *distance <= self.threshold {
-                self.candidates.push(Scored { distance: *distance, key });
+                try_push(&mut self.candidates, Scored { distance: *distance, key })?;
                 if self.candidates.len() == 4 * CANDIDATES {
                     self.threshold = cut(&mut self.candidates);
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -289,13 +304,14 @@ fn near_leaves(
     scratch.reserve_queries(1)?;
     let Scratch { queries, stage, .. } = &mut *scratch;
     let query = &mut queries[0];
+    query.prepared.reserve(quantiser.shape, quantiser.metric, 0)?;
+    try_hold(&mut query.bases, index.tree.centres().len())?;
     query.prepared.prepare_rotated(work.kernels, quantiser.mean(), quantiser.shape, &rotated);
     rank_centres(work.kernels, index, query);
     let route = Route { probes: LEAVES_NEAR, spread_weight: 0.0 };
     descend(work.kernels, index, route, query, stage, &mut SearchStats::default())?;
     near.clear();
-    near.extend(query.leaves.iter().map(|leaf| leaf.key));
-    Ok(())
+    try_extend(near, query.leaves.iter().map(|leaf| leaf.key))
 }
 
 /// Chooses again: of the links so far, the rows that chose a row, and, but for the last round, where the closest of
@@ -311,7 +327,7 @@ fn choose_again(
 ) -> Result<()> {
     let rows = links.len() / LINKS_A_ROW;
     let (ends, choosers) = reversed(links, rows, apart)?;
-    let units: Vec<Mutex<&mut [u32]>> = out.chunks_mut(UNIT_ROWS * LINKS_A_ROW).map(Mutex::new).collect();
+    let units: Vec<Mutex<&mut [u32]>> = try_collect(out.chunks_mut(UNIT_ROWS * LINKS_A_ROW).map(Mutex::new))?;
     work.pool.try_for_each_with(units.len(), workspaces, |workspace, nth| {
         progress(work, round, nth, units.len())?;
         let mut out = units[nth].lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,7 +336,7 @@ fn choose_again(
             let position = (nth * UNIT_ROWS + within) as u32;
             let start = position.checked_sub(1).map_or(0, |before| ends[before as usize]);
             let chose_it = &choosers[start as usize..ends[position as usize] as usize];
-            fine.expand(position, row);
+            fine.expand(position, row)?;
             met.reset()?;
             met.insert(position)?;
             candidates.clear();
@@ -330,7 +346,7 @@ fn choose_again(
                     for key in keys {
                         if met.insert(key)? {
                             fine.prefetch(work.kernels, key);
-                            candidates.push(Scored { distance: 0.0, key });
+                            try_push(candidates, Scored { distance: 0.0, key })?;
                         }
                     }
                     for candidate in &mut candidates[first..] {
@@ -350,7 +366,7 @@ fn choose_again(
                 cut(candidates);
                 candidates.sort_unstable_by(Scored::order);
             }
-            chooser.choose(work, fine, candidates, slot);
+            chooser.choose(work, fine, candidates, slot)?;
         }
         Ok(())
     })
@@ -402,7 +418,13 @@ struct Chooser {
 impl Chooser {
     /// Writes the links of a row whose `candidates` are sorted by distance: each kept one is closer to the row than to
     /// all that were kept before it.
-    fn choose(&mut self, work: &Work<'_>, fine: &FineCodes, candidates: &[Scored<u32>], slot: &mut [u32]) {
+    fn choose(
+        &mut self,
+        work: &Work<'_>,
+        fine: &FineCodes,
+        candidates: &[Scored<u32>],
+        slot: &mut [u32],
+    ) -> Result<()> {
         self.keys.clear();
         self.passed.clear();
         for candidate in candidates {
@@ -413,19 +435,20 @@ impl Chooser {
             let shadowed =
                 kept.iter().any(|k| fine.distance(work.kernels, k, candidate.key) < candidate.distance);
             if shadowed {
-                self.passed.push(candidate.key);
+                try_push(&mut self.passed, candidate.key)?;
                 continue;
             }
             if self.kept.len() == self.keys.len() {
-                self.kept.push(Expanded::default());
+                try_push(&mut self.kept, Expanded::default())?;
             }
-            fine.expand(candidate.key, &mut self.kept[self.keys.len()]);
-            self.keys.push(candidate.key);
+            fine.expand(candidate.key, &mut self.kept[self.keys.len()])?;
+            try_push(&mut self.keys, candidate.key)?;
         }
         let missing = FILLED.saturating_sub(self.keys.len());
-        self.keys.extend(self.passed.iter().take(missing));
+        try_extend(&mut self.keys, self.passed.iter().copied().take(missing))?;
         slot.fill(NO_LINK);
         slot[..self.keys.len()].copy_from_slice(&self.keys);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows into cells and leaves: sampling, k-means, the tree of centroids, balanced splits.
 //!
-//! In: packed f32 rows and a seed. Out: centroids, assignments, orders; never an error. The same input and
+//! In: packed f32 rows and a seed. Out: centroids, assignments, orders; memory that is refused is the only error. The same input and
 //! seed give the same bits on any number of threads: work is cut into blocks whose size does not depend on
 //! the threads, and sums are formed in one order. Between kinds of CPU results may differ in the last bit,
 //! since the matrix product sums as its registers are wide.
@@ -10,7 +10,7 @@
 //! rows of a cell into leaves, by `capacity`. A cell is what a thread works on at a time; a leaf is what a search
 //! visits.
 //!
-//! Calls `kernels` and `pool`. No I/O, no clocks; rows must be finite, and are trusted to be.
+//! Calls `kernels`, `memory` and `pool`. No I/O, no clocks; rows must be finite, and are trusted to be.
 
 mod assign;
 mod balance;
