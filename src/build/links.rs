@@ -205,7 +205,6 @@ fn leaf_links<'a>(
     }
     try_hold(products, near.len())?;
     products.resize(near.len(), 0);
-    try_hold(ranked, near.len())?;
     let node = tree.leaf(leaf);
     let rows = node.row_count as usize;
     if members.len() < rows {
@@ -223,7 +222,7 @@ fn leaf_links<'a>(
         for (place, (near, product)) in near.iter().zip(products.iter()).enumerate() {
             let factors = &tree.factors()[tree.leaf_node(*near) as usize];
             let score = factors.rank_offset - factors.rank_scale * (member.row.step * *product as f32);
-            ranked.push(Scored { distance: score, key: place as u32 });
+            try_push(ranked, Scored { distance: score, key: place as u32 })?;
         }
         let looked = LEAVES_A_ROW.min(ranked.len());
         if looked < ranked.len() {

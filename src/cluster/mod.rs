@@ -1,9 +1,9 @@
 //! Rows into cells and leaves: sampling, k-means, the tree of centroids, balanced splits.
 //!
-//! In: packed f32 rows and a seed. Out: centroids, assignments, orders; memory that is refused is the only error. The same input and
-//! seed give the same bits on any number of threads: work is cut into blocks whose size does not depend on
-//! the threads, and sums are formed in one order. Between kinds of CPU results may differ in the last bit,
-//! since the matrix product sums as its registers are wide.
+//! In: packed f32 rows and a seed. Out: centroids, assignments, orders; the only error is memory that is refused. The
+//! same input and seed give the same bits on any number of threads: work is cut into blocks whose size does not depend
+//! on the threads, and sums are formed in one order. Between kinds of CPU results may differ in the last bit, since the
+//! matrix product sums as its registers are wide.
 //!
 //! In the order of a build: `sample` picks the rows to train on; `train` finds the centres of cells, by `kmeans`;
 //! `hierarchy` makes a tree of them and names the nearest cells of all rows (`assign`, `route`); `balance` cuts the

@@ -6,7 +6,8 @@
 //! nobody used lately count as free, as they do in `MemAvailable`.
 //!
 //! Reads `/proc` and `/sys/fs/cgroup`, the only files outside `vfs` that the library opens. What
-//! cannot be read does not bind, nor does what there is no memory to read. All texts are parsed by functions of a reader, which tests replace.
+//! cannot be read does not bind, nor does what there is no memory to read. All texts are parsed by functions of
+//! a reader, which tests replace.
 #![allow(clippy::disallowed_types, reason = "the system's own tables, not the user's files")]
 
 use super::fallible::{try_push, try_reserve, try_text};

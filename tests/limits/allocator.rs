@@ -23,8 +23,8 @@ thread_local!(pub static CALLS: Cell<u64> = const { Cell::new(0) });
 // So many pieces this thread still gets, and then none; or all but one, if it relents.
 thread_local!(pub static LEFT: Cell<u64> = const { Cell::new(u64::MAX) });
 thread_local!(pub static RELENTS: Cell<bool> = const { Cell::new(false) });
-// The piece that this thread got last, if nothing came after it: where, and how large. And the size of such a piece that
-// was given back at once: as every allocator does, this one hands it out again.
+// The piece that this thread got last, if nothing came after it: where, and how large. And the size of such a piece
+// that was given back at once: as every allocator does, this one hands it out again.
 thread_local!(static LATEST: Cell<(usize, usize)> = const { Cell::new((0, 0)) });
 thread_local!(static BACK_BYTES: Cell<usize> = const { Cell::new(0) });
 
