@@ -444,7 +444,7 @@ fn judge_rows(bench: &Bench) {
 /// All that happens to a query before it meets a code.
 fn prepare(bench: &Bench) {
     for dim in [100, 384, 784, DIM] {
-        let rotation = Rotation::new(dim, 7);
+        let rotation = Rotation::new(dim, 7).unwrap();
         let mut rng = SplitMix64::new(6);
         let mut floats = |length| -> Vec<f32> { (0..length).map(|_| rng.next_f32() - 0.4).collect() };
         let (query, mean) = (floats(dim), floats(rotation.padded()));

@@ -78,10 +78,11 @@
  *
  *   Memory
  *     What grows with the index is bounded by memory_limit_bytes, and refused with VDB_OUT_OF_MEMORY. So
- *     are the large allocations that fail, and for a search, a batch or a cursor on the caller's thread
- *     alone any that fails, its errors among them (not with vectors cached on the read path). Opening,
- *     building and work on several threads may end the process with a line on stderr where malloc refuses
- *     a little that the limit allows: set the limit to what there is. A stack of 64 KB is enough.
+ *     are allocations that fail: any of a search, a batch, a cursor or a build on the caller's thread
+ *     alone, its errors among them; on several threads all but small ones (4 KB). Some of at most 1.2 MB
+ *     are asked for, given back and taken, since what takes them does not ask. If another thread gets them
+ *     in between, if opening is refused a little, or making a thread and handing it work, the process ends
+ *     with a line on stderr: set the limit to what there is. A stack of 64 KB is enough.
  *
  *   Units
  *     Names ending in _bytes are bytes, in _ns nanoseconds; lengths without either count elements. Strings

@@ -5,7 +5,7 @@
 //!
 //! Floors, top to bottom; imports run downward only (`tests/it/tidy.rs` keeps it so):
 //! `ffi` -> `database` -> `build` -> `search` -> `index`, `store` -> `format`, `input` ->
-//! `quantize`, `cluster`, `topk` -> `kernels`, `memory`, `pool`, `vfs`, `stats` -> `process`, `types`.
+//! `quantize`, `cluster`, `topk` -> `kernels`, `pool`, `vfs`, `stats` -> `memory` -> `process`, `types`.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(

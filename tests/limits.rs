@@ -13,6 +13,8 @@ use vdb::types::{ElementType, Metric, Status};
 
 #[path = "limits/allocator.rs"]
 mod allocator;
+#[path = "limits/build_out_of_memory.rs"]
+mod build_out_of_memory;
 #[path = "it/fixture.rs"]
 #[allow(dead_code, reason = "shared with the tests of the whole")]
 mod fixture;

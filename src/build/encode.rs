@@ -13,7 +13,9 @@ use crate::build::truth::{Truth, TruthPart};
 use crate::build::Work;
 use crate::cluster::{self, LeafParams};
 use crate::input::Rows;
-use crate::memory::AlignedBytes;
+use crate::memory::{
+    try_collect, try_defaults, try_extend, try_hold, try_push, try_vec, try_with_capacity, AlignedBytes,
+};
 use crate::quantize::encode::{Encoder, Factors};
 use crate::quantize::rotation::Rotation;
 use crate::store::vectors::row_stride;
@@ -54,6 +56,8 @@ pub struct Transform<'a> {
     pub rotation: &'a Rotation,
     /// The rotated vector that queries are shifted by.
     pub mean: &'a [f32],
+    /// The rotated mean of all rows, which rows are shifted by where they are compared with each other.
+    pub middle: &'a [f32],
     /// The rotated centres of the codes, one after the other.
     pub centres: &'a [f32],
     /// The centre of each cell.
@@ -106,21 +110,21 @@ pub fn encode(
     let mut encoded = Encoded {
         codes: AlignedBytes::zeroed(rows * row_bytes)?,
         factors: AlignedBytes::zeroed(rows * std::mem::size_of::<Factors>())?,
-        source_rows: crate::memory::try_with_capacity(rows)?,
+        source_rows: try_with_capacity(rows)?,
         leaves: Vec::new(),
-        cell_leaves: Vec::with_capacity(partition.ends.len()),
+        cell_leaves: try_with_capacity(partition.ends.len())?,
         error_width: 0.0,
         fine: if layout.links { Some(FineCodes::zeroed(rows, layout.shape.padded)?) } else { None },
     };
-    let pieces = pieces(layout, partition);
+    let pieces = pieces(layout, partition)?;
     let mut width = 0.0;
     let workspace = |_| Workspace {
         loader: Loader::new(work.kernels, source, work.metric),
         floats: AlignedBytes::empty(),
     };
-    let mut workspaces: Vec<Workspace<'_>> = (0..work.threads).map(workspace).collect();
+    let mut workspaces: Vec<Workspace<'_>> = try_collect((0..work.threads).map(workspace))?;
     // Two pieces a thread keep all busy while the outputs of a wave stay bounded.
-    let parts: Vec<Mutex<Part>> = (0..2 * workspaces.len()).map(|_| Mutex::default()).collect();
+    let parts: Vec<Mutex<Part>> = try_defaults(2 * workspaces.len())?;
     // A disk reads the rows of the next wave while this one is worked on.
     let mut waves = pieces.chunks(parts.len()).peekable();
     while let Some(wave) = waves.next() {
@@ -130,7 +134,7 @@ pub fn encode(
         work.pool.try_for_each_with(wave.len(), &mut workspaces, |workspace, nth| {
             work.stop.check()?;
             if let Some(piece) = next.get(nth).filter(|_| source.reads_ahead()) {
-                source.announce(&piece.rows(partition));
+                source.announce(&piece.rows(partition)?);
             }
             let mut part = parts[nth].lock().unwrap_or_else(PoisonError::into_inner);
             encode_piece(work, layout, partition, transform, held, &wave[nth], workspace, &mut part)
@@ -153,7 +157,7 @@ pub fn encode(
             }
             debug_assert_eq!(piece.cell, encoded.cell_leaves.len());
             encoded.cell_leaves.push(part.leaves.len() as u32);
-            encoded.leaves.append(&mut part.leaves);
+            try_extend(&mut encoded.leaves, part.leaves.drain(..))?;
         }
     }
     encoded.error_width = (width / rows.max(1) as f64) as f32;
@@ -163,26 +167,28 @@ pub fn encode(
 
 impl Piece {
     /// Its source rows, ascending.
-    fn rows(&self, partition: &Partition) -> Vec<u64> {
-        partition.order[self.start..self.end].iter().map(|row| u64::from(*row)).collect()
+    fn rows(&self, partition: &Partition) -> Result<Vec<u64>> {
+        try_collect(partition.order[self.start..self.end].iter().map(|row| u64::from(*row)))
     }
 }
 
-fn pieces(layout: &BuildLayout, partition: &Partition) -> Vec<Piece> {
+fn pieces(layout: &BuildLayout, partition: &Partition) -> Result<Vec<Piece>> {
     if layout.flat {
         let rows = partition.order.len();
         let blocks = (0..rows).step_by(layout.block_rows);
-        return blocks
-            .map(|start| Piece { cell: 0, start, end: (start + layout.block_rows).min(rows) })
-            .collect();
+        return try_collect(blocks.map(|start| Piece {
+            cell: 0,
+            start,
+            end: (start + layout.block_rows).min(rows),
+        }));
     }
     let mut start = 0;
-    let mut pieces = Vec::with_capacity(partition.ends.len());
+    let mut pieces = try_with_capacity(partition.ends.len())?;
     for (cell, end) in partition.ends.iter().enumerate() {
         pieces.push(Piece { cell, start, end: *end });
         start = *end;
     }
-    pieces
+    Ok(pieces)
 }
 
 fn encode_piece(
@@ -196,12 +202,12 @@ fn encode_piece(
     part: &mut Part,
 ) -> Result<()> {
     let Workspace { loader, floats } = workspace;
-    let numbers = piece.rows(partition);
+    let numbers = piece.rows(partition)?;
     floats.grow(numbers.len() * layout.dim * 4)?;
     let floats = &mut floats.as_mut_slice::<f32>()[..numbers.len() * layout.dim];
     loader.gather(&numbers, floats)?;
     let (order, ends) = if layout.flat {
-        ((0..numbers.len() as u32).collect(), vec![numbers.len() as u32])
+        (try_collect(0..numbers.len() as u32)?, try_vec(1, numbers.len() as u32)?)
     } else {
         let params = LeafParams {
             leaf_target: layout.leaf_rows,
@@ -209,7 +215,7 @@ fn encode_piece(
             seed: work.seed ^ numbers[0],
             spherical: false,
         };
-        let leaves = cluster::split_into_leaves(floats, layout.dim, &params);
+        let leaves = cluster::split_into_leaves(floats, layout.dim, &params)?;
         (leaves.order, leaves.ends)
     };
     let stride = row_stride(layout.dim * layout.element.bytes());
@@ -218,18 +224,33 @@ fn encode_piece(
         let raw = loader.raw_row(*nth as usize);
         slot[..raw.len()].copy_from_slice(raw);
     }
-    part.codes.resize(numbers.len() * layout.shape.row_bytes(), 0);
-    part.factors.clear();
-    let fine_bytes = if layout.links { layout.fine_shape().row_bytes() } else { 0 };
-    part.fine_codes.resize(numbers.len() * fine_bytes, 0);
-    part.fine_factors.clear();
-    part.order.clear();
+    part.clear(numbers.len(), layout)?;
     part.order.extend(order.iter().map(|nth| numbers[*nth as usize] as u32));
-    part.leaves.clear();
-    part.width = 0.0;
-    part.truth = Some(truth.part(floats, &numbers));
-    encode_rows(work, layout, transform, floats, truth, piece.cell, &order, &ends, part);
-    Ok(())
+    part.truth = Some(truth.part(floats, &numbers)?);
+    encode_rows(work, layout, transform, floats, truth, piece.cell, &order, &ends, part)
+}
+
+impl Part {
+    /// Empty but for the vectors, with room for all that is made of so many rows.
+    fn clear(&mut self, rows: usize, layout: &BuildLayout) -> Result<()> {
+        let fine_rows = if layout.links { rows } else { 0 };
+        for (codes, bytes) in [
+            (&mut self.codes, rows * layout.shape.row_bytes()),
+            (&mut self.fine_codes, fine_rows * layout.fine_shape().row_bytes()),
+        ] {
+            try_hold(codes, bytes)?;
+            codes.resize(bytes, 0);
+        }
+        self.factors.clear();
+        try_hold(&mut self.factors, rows)?;
+        self.fine_factors.clear();
+        try_hold(&mut self.fine_factors, fine_rows)?;
+        self.order.clear();
+        try_hold(&mut self.order, rows)?;
+        self.leaves.clear();
+        self.width = 0.0;
+        Ok(())
+    }
 }
 
 /// Codes, factors and leaf means, in leaf order.
@@ -243,19 +264,20 @@ fn encode_rows(
     order: &[u32],
     ends: &[u32],
     part: &mut Part,
-) {
+) -> Result<()> {
     let (dim, padded) = (layout.dim, layout.shape.padded);
     let centre = &transform.centres[transform.cell_centres[cell] as usize * padded..][..padded];
-    let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, transform.mean);
+    let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, transform.mean)?;
     let fine_shape = layout.fine_shape();
-    let mut fine_encoder = Encoder::new(work.kernels, fine_shape, Metric::L2, transform.mean);
-    let mut rotated = vec![0.0f32; padded];
+    let mut fine_encoder = Encoder::new(work.kernels, fine_shape, Metric::L2, transform.middle)?;
+    let mut rotated = try_vec(padded, 0.0f32)?;
+    let mut sums = try_vec(padded, 0.0f64)?;
     let mut fine_codes = part.fine_codes.chunks_exact_mut(fine_shape.row_bytes());
     let mut codes = part.codes.chunks_exact_mut(layout.shape.row_bytes());
     let mut start = 0;
     for end in ends {
         let members = &order[start as usize..*end as usize];
-        let mut sums = vec![0.0f64; padded];
+        sums.fill(0.0);
         let (mut counted, mut norm_sq) = (0u32, 0.0);
         // A leaf of held-out rows alone has no other rows to take a mean of.
         let all_held = part.order[start as usize..*end as usize].iter().all(|row| truth.is_held_out(*row));
@@ -267,7 +289,7 @@ fn encode_rows(
                 part.width += f64::from(width);
             }
             if let Some(code) = fine_codes.next() {
-                part.fine_factors.push(fine_encoder.encode(&rotated, transform.mean, code).0);
+                part.fine_factors.push(fine_encoder.encode(&rotated, transform.middle, code).0);
             }
             let source_row = part.order[start as usize + nth];
             if all_held || !truth.is_held_out(source_row) {
@@ -276,9 +298,10 @@ fn encode_rows(
                 counted += 1;
             }
         }
-        let centroid = sums.iter().map(|sum| (sum / f64::from(counted.max(1))) as f32).collect();
+        let centroid = try_collect(sums.iter().map(|sum| (sum / f64::from(counted.max(1))) as f32))?;
         let mean_norm_sq = norm_sq / f64::from(counted.max(1));
-        part.leaves.push(Leaf { rows: members.len() as u32, centroid, mean_norm_sq });
+        try_push(&mut part.leaves, Leaf { rows: members.len() as u32, centroid, mean_norm_sq })?;
         start = *end;
     }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Four-bit codes of all rows, for distances between rows while links are made.
 //!
-//! A row is kept as its difference from the mean, on a grid of odd integers: half a byte a dimension, an eighth of
+//! A row is kept as its difference from the mean of all rows, whatever the metric, on a grid of odd integers: half a byte a dimension, an eighth of
 //! its floats, and close enough (an error of 0.004 of a cosine at 1,024 dimensions) to tell which of its neighbours
 //! are near each other. One row is expanded to integers and meets the codes of others by one kernel.
 
@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::build::layout::FINE_BITS;
 use crate::kernels::levels::GROUP;
 use crate::kernels::Kernels;
-use crate::memory::{try_with_capacity, AlignedBytes};
+use crate::memory::{try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::types::Result;
 
@@ -24,7 +24,6 @@ pub struct FineCodes {
 }
 
 /// One row as odd integers `y`: `row - mean ~ step * y`.
-#[derive(Default)]
 pub struct Expanded {
     odd: Vec<i8>,
     sum: i32,
@@ -53,6 +52,11 @@ impl FineCodes {
         Ok(FineCodes { shape, codes, factors })
     }
 
+    /// Dimensions of a row's integers.
+    pub fn padded(&self) -> usize {
+        self.shape.padded
+    }
+
     /// Takes over the codes of the rows from `first` on.
     pub fn put(&mut self, first: usize, codes: &[u8], factors: &[Factors]) {
         self.codes[first * self.shape.row_bytes()..][..codes.len()].copy_from_slice(codes);
@@ -70,14 +74,13 @@ impl FineCodes {
 
     /// Makes integers of a row.
     pub fn expand(&self, position: u32, out: &mut Expanded) {
-        out.odd.resize(self.shape.padded, 0);
         self.unpack(position, &mut out.odd);
         out.sum = out.odd.iter().map(|y| i32::from(*y)).sum();
         let Factors { offset, scale } = self.factors(position);
         (out.norm_sq, out.step) = (offset, 0.5 * scale);
     }
 
-    /// Makes integers of the rows in `positions`, in place of those that `out` had.
+    /// Makes integers of the rows in `positions`, in place of those that `out` had, which has room for them.
     pub fn expand_rows(&self, positions: Range<u32>, out: &mut FineRows) {
         out.clear();
         for position in positions {
@@ -103,7 +106,7 @@ impl FineCodes {
         }
     }
 
-    /// Squared distances of a row to those at `positions`.
+    /// Squared distances of a row to those at `positions`, for which there is room.
     pub fn distances_to(
         &self,
         kernels: &Kernels,
@@ -122,6 +125,14 @@ impl FineCodes {
 }
 
 impl Expanded {
+    /// Room for a row.
+    ///
+    /// # Errors
+    /// `VDB_OUT_OF_MEMORY`.
+    pub fn new(padded: usize) -> Result<Self> {
+        Ok(Expanded { odd: try_vec(padded, 0)?, sum: 0, norm_sq: 0.0, step: 0.0 })
+    }
+
     /// The squared distance to a row of these factors, from the product of its levels with `odd`.
     fn distance(&self, factors: Factors, counted: i32) -> f32 {
         let product = (2 * counted - LIMIT * self.sum) as f32;
@@ -155,7 +166,7 @@ impl FineRows {
         self.scales.clear();
     }
 
-    /// Adds a copy of the nth of other rows.
+    /// Adds a copy of the nth of other rows; there is room.
     pub fn push(&mut self, rows: &FineRows, nth: usize) {
         self.odd.extend_from_slice(&rows.odd[nth * self.padded..][..self.padded]);
         self.norms.push(rows.norms[nth]);

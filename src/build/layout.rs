@@ -2,6 +2,7 @@
 //!
 //! `estimate` and the build itself use the same formulas, and a test holds them against what a build took.
 
+use crate::build::near::NearLeaves;
 use crate::build::{links, truth};
 use crate::cluster;
 use crate::index::links::LINKS_A_ROW;
@@ -223,7 +224,8 @@ impl BuildLayout {
             return 0;
         }
         let thread = links::thread_bytes(self.shape.padded, self.rows);
-        thread.saturating_mul(threads as u64).saturating_add(self.rows * links::ROUND_BYTES as u64)
+        let shared = self.rows * links::ROUND_BYTES as u64 + NearLeaves::bytes(2 * self.leaves_at_most());
+        thread.saturating_mul(threads as u64).saturating_add(shared)
     }
 
     /// Bytes of all centres of cells: while they are trained, the old ones and the new, those that rows are compared

@@ -15,7 +15,7 @@ use crate::build::near::{NearLeaves, NearWork};
 use crate::build::Work;
 use crate::index::links::{LINKS_A_ROW, NO_LINK};
 use crate::index::segment::SegmentIndex;
-use crate::memory::{try_vec, AlignedBytes};
+use crate::memory::{try_collect, try_defaults, try_hold, try_vec, try_with_capacity, AlignedBytes};
 use crate::search::met::MetRows;
 use crate::topk::heap::Scored;
 use crate::types::Result;
@@ -45,7 +45,10 @@ const RANKS_MAX: usize = 1 << 18;
 /// Rows of one unit of work of a later choice.
 const UNIT_ROWS: usize = 1_024;
 
-/// What a thread works in.
+/// Most candidates of a row that chooses again.
+const AGAIN_MAX: usize = LINKS_A_ROW * (SOURCES + 1) + REVERSE_MAX;
+
+/// What a thread works in. Lists have the room that they can come to need; those that depend on the tree grow.
 struct Workspace {
     near: Vec<Range<u32>>,
     near_work: NearWork,
@@ -68,40 +71,52 @@ struct Workspace {
 
 impl Workspace {
     fn new(near: &NearLeaves<'_>, padded: usize) -> Result<Self> {
+        let mut members: Vec<Member> = try_defaults(TOGETHER)?;
+        for member in &mut members {
+            member.candidates = try_with_capacity(4 * CANDIDATES)?;
+        }
         Ok(Workspace {
             near: Vec::new(),
             near_work: near.workspace(RANKS_MAX)?,
             ranks: try_vec(RANKS_MAX, 0.0)?,
             ranked: Vec::new(),
             choices: Vec::new(),
-            members: (0..TOGETHER).map(|_| Member::default()).collect(),
+            members,
             rows: FineRows::with_capacity(TOGETHER, padded)?,
             looking: FineRows::with_capacity(TOGETHER, padded)?,
             met_rows: FineRows::with_capacity(MET_TOGETHER, padded)?,
             products: try_vec(TOGETHER * MET_TOGETHER, 0)?,
             distances: try_vec(TOGETHER * MET_TOGETHER, 0.0)?,
-            keys: Vec::new(),
-            candidates: Vec::new(),
-            row: Expanded::default(),
-            chooser: Chooser::default(),
+            keys: try_with_capacity(AGAIN_MAX)?,
+            candidates: try_with_capacity(AGAIN_MAX)?,
+            row: Expanded::new(padded)?,
+            chooser: Chooser::new(padded)?,
             met: MetRows::default(),
         })
     }
 }
 
-/// Makes the links of all rows. Those `apart` (ascending) get links, but none leads to them, nor were any chosen with
-/// them in mind: to a search they are rows that the index does not have, until [`join`]. O(rows * rows of the leaves
-/// looked into * dim).
+/// Makes the links of all rows, whose codes are differences from the rotated `middle`. Those `apart` (ascending) get
+/// links, but no link leads to them, nor was one chosen or left out because of them, until they [`join`].
+/// O(rows * [`ROWS_A_ROW`] * dim).
 ///
 /// # Errors
 /// `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`; what reading the centroids gives.
-pub fn links(work: &Work<'_>, index: &SegmentIndex, fine: &FineCodes, apart: &[u32]) -> Result<AlignedBytes> {
+pub fn links(
+    work: &Work<'_>,
+    index: &SegmentIndex,
+    fine: &FineCodes,
+    middle: &[f32],
+    apart: &[u32],
+) -> Result<AlignedBytes> {
     progress(work, 0, 0, 1)?;
     let rows = index.rows() as usize;
     let mut links = AlignedBytes::zeroed(rows * LINKS_A_ROW * 4)?;
     let padded = index.quantiser.shape.padded;
-    let near = NearLeaves::new(work.kernels, index, &vec![0.0; padded])?;
-    let mut workspaces = Vec::new();
+    let mut shift = try_vec(padded, 0.0)?;
+    work.kernels.difference(middle, index.quantiser.mean(), &mut shift);
+    let near = NearLeaves::new(work.kernels, index, &shift)?;
+    let mut workspaces = try_with_capacity(work.threads)?;
     for _ in 0..work.threads {
         workspaces.push(Workspace::new(&near, padded)?);
     }
@@ -121,18 +136,14 @@ pub const ROUND_BYTES: usize = 2 * LINKS_A_ROW * 4 + 8 + LINKS_A_ROW * 4;
 
 /// The most bytes that a thread works in, for `rows` in all.
 pub fn thread_bytes(padded: usize, rows: u64) -> u64 {
-    /// A list that has grown is at most twice as long as it must be, and half of that was there while it moved.
-    const GROWN: usize = 3;
-    /// Lists and scratch that depend on nothing.
-    const OTHERS: usize = 256 << 10;
+    /// Lists of leaves, and what depends on nothing.
+    const OTHERS: usize = 1 << 20;
     let scored = std::mem::size_of::<Scored<u32>>();
-    let member = std::mem::size_of::<Member>() + GROWN * 4 * CANDIDATES * scored;
-    let ranks = RANKS_MAX * (4 + 4 + 8 * GROWN / 2);
-    let integers = FineRows::bytes(2 * TOGETHER + MET_TOGETHER, padded);
-    let first = ranks + TOGETHER * (member + MET_TOGETHER * 8) + integers;
-    let again = GROWN * (scored + 8) * (LINKS_A_ROW * (SOURCES + 1) + REVERSE_MAX);
-    let expanded = 2 * (std::mem::size_of::<Expanded>() + padded);
-    (first + again + expanded + OTHERS) as u64 + MetRows::bytes_max(rows)
+    let member = std::mem::size_of::<Member>() + 4 * CANDIDATES * scored;
+    let lists = RANKS_MAX * (4 + 4 + 8) + TOGETHER * (member + MET_TOGETHER * 8);
+    let integers = FineRows::bytes(2 * TOGETHER + MET_TOGETHER, padded) + 2 * padded;
+    let again = AGAIN_MAX * (4 + scored + 4 * 4);
+    (lists + integers + again + OTHERS) as u64 + MetRows::bytes_max(rows)
 }
 
 /// Leads to the rows that were kept `apart`, one after the other: each of the rows that it has chosen chooses again,
@@ -142,11 +153,12 @@ pub fn thread_bytes(padded: usize, rows: u64) -> u64 {
 /// `VDB_CANCELLED`, `VDB_TIMEOUT`.
 pub fn join(work: &Work<'_>, fine: &FineCodes, apart: &[u32], links: &mut AlignedBytes) -> Result<()> {
     let links = links.as_mut_slice::<u32>();
-    let (mut row, mut chooser) = (Expanded::default(), Chooser::default());
-    let (mut keys, mut candidates) = (Vec::new(), Vec::new());
+    let (mut row, mut chooser) = (Expanded::new(fine.padded())?, Chooser::new(fine.padded())?);
+    let mut keys = try_with_capacity(LINKS_A_ROW + 1)?;
+    let mut candidates = try_with_capacity(LINKS_A_ROW + 1)?;
     for position in apart {
         work.stop.check()?;
-        let chosen: Vec<u32> = of(links, *position).collect();
+        let chosen: Vec<u32> = try_collect(of(links, *position))?;
         for near in chosen {
             fine.expand(near, &mut row);
             candidates.clear();
@@ -179,7 +191,7 @@ fn choose(
 ) -> Result<()> {
     let nodes = index.tree.nodes();
     let mut left = links;
-    let mut units = Vec::with_capacity(near.cells().len());
+    let mut units = try_with_capacity(near.cells().len())?;
     for cell in near.cells() {
         let rows = nodes[cell as usize].row_count as usize;
         let (here, rest) = std::mem::take(&mut left).split_at_mut(rows * LINKS_A_ROW);
@@ -190,7 +202,7 @@ fn choose(
         progress(work, 0, nth, units.len())?;
         let (cell, out) = &units[nth];
         let mut out = out.lock().unwrap_or_else(PoisonError::into_inner);
-        near.of_cell(*cell, ROWS_NEAR, &mut workspace.near_work, &mut workspace.near);
+        near.of_cell(*cell, ROWS_NEAR, &mut workspace.near_work, &mut workspace.near)?;
         let leaves: usize = workspace.near.iter().map(|run| run.len()).sum();
         let together = (RANKS_MAX / leaves).clamp(1, TOGETHER);
         let mut first = nodes[*cell as usize].first_row;
@@ -240,6 +252,8 @@ fn look(
         runs.iter().flat_map(|run| run.clone()).map(|leaf| nodes[leaf as usize].row_count as usize).sum();
     let looked = (ROWS_A_ROW * leaves).div_ceil(held).clamp(1, leaves);
     choices.clear();
+    try_hold(choices, rows.len() * looked)?;
+    try_hold(ranked, leaves)?;
     for (nth, (member, ranks)) in members.iter_mut().zip(ranks.chunks_exact(leaves)).enumerate() {
         member.candidates.clear();
         member.threshold = f32::INFINITY;
@@ -343,7 +357,7 @@ fn choose_again(
 ) -> Result<()> {
     let rows = links.len() / LINKS_A_ROW;
     let (ends, choosers) = reversed(links, rows, apart)?;
-    let units: Vec<Mutex<&mut [u32]>> = out.chunks_mut(UNIT_ROWS * LINKS_A_ROW).map(Mutex::new).collect();
+    let units: Vec<Mutex<&mut [u32]>> = try_collect(out.chunks_mut(UNIT_ROWS * LINKS_A_ROW).map(Mutex::new))?;
     work.pool.try_for_each_with(units.len(), workspaces, |workspace, nth| {
         progress(work, round, nth, units.len())?;
         let mut out = units[nth].lock().unwrap_or_else(PoisonError::into_inner);
@@ -421,8 +435,7 @@ fn reversed(links: &[u32], rows: usize, apart: &[u32]) -> Result<(Vec<u64>, Vec<
     Ok((ends, choosers))
 }
 
-/// Chooses links among candidates.
-#[derive(Default)]
+/// Chooses links among at most [`AGAIN_MAX`] candidates.
 struct Chooser {
     kept: Expanded,
     /// Candidates that no kept one stands before, and how far each is from the row.
@@ -433,6 +446,16 @@ struct Chooser {
 }
 
 impl Chooser {
+    fn new(padded: usize) -> Result<Self> {
+        Ok(Chooser {
+            kept: Expanded::new(padded)?,
+            left: try_with_capacity(AGAIN_MAX)?,
+            far: try_with_capacity(AGAIN_MAX)?,
+            counted: try_with_capacity(AGAIN_MAX)?,
+            apart: try_with_capacity(AGAIN_MAX)?,
+        })
+    }
+
     /// Adds the rows of `keys` to the candidates of a row.
     fn score(
         &mut self,

@@ -22,12 +22,11 @@ pub mod tune;
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::thread::{self, ThreadId};
 
 use crate::build::rows::Loader;
 use crate::input::Rows;
 use crate::kernels::Kernels;
-use crate::memory::AlignedVec;
+use crate::memory::{try_collect, AlignedVec};
 use crate::pool::cancel::Stop;
 use crate::pool::{Pool, Team};
 use crate::types::{Error, Metric, Result, Status};
@@ -46,14 +45,21 @@ pub struct Work<'a> {
     pub threads: usize,
     /// When to give up.
     pub stop: Stop<'a>,
-    /// The thread that called, which alone tells of progress.
-    pub caller: ThreadId,
+    /// The thread that called, which alone tells of progress: its [`this_thread`].
+    pub caller: usize,
     /// Told `(phase, done, total)`; `false` cancels.
     pub report: &'a (dyn Fn(&'static str, u64, u64) -> bool + Sync),
 }
 
 /// Rows of a block that one thread loads at a time.
 const CHUNK_ROWS: usize = 256;
+
+/// Which of the threads that live this one is. Asks for no memory, which a thread of the host's would need for its
+/// `ThreadId`.
+pub fn this_thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
+}
 
 impl Work<'_> {
     /// The threads that may hold rows.
@@ -66,7 +72,7 @@ impl Work<'_> {
     /// # Errors
     /// `VDB_CANCELLED`, `VDB_TIMEOUT`.
     pub fn progress(&self, phase: &'static str, done: u64, total: u64) -> Result<()> {
-        if thread::current().id() == self.caller && !(self.report)(phase, done, total) {
+        if this_thread() == self.caller && !(self.report)(phase, done, total) {
             return Err(Error::new(
                 Status::Cancelled,
                 "the progress callback said stop; nothing was written",
@@ -88,7 +94,7 @@ impl Work<'_> {
     ) -> Result<()> {
         let dim = source.dim();
         let chunks: Vec<Mutex<&mut [f32]>> =
-            out[..count * dim].chunks_mut(CHUNK_ROWS * dim).map(Mutex::new).collect();
+            try_collect(out[..count * dim].chunks_mut(CHUNK_ROWS * dim).map(Mutex::new))?;
         self.pool.try_for_each(chunks.len(), self.threads, |nth| {
             let mut chunk = chunks[nth].lock().unwrap_or_else(PoisonError::into_inner);
             let mut loader = Loader::new(self.kernels, source, self.metric);
@@ -102,7 +108,7 @@ impl Work<'_> {
     /// As [`load_block`](Self::load_block).
     pub fn gather_block(&self, source: &dyn Rows, numbers: &[u64], out: &mut [f32]) -> Result<()> {
         let dim = source.dim();
-        let chunks: Vec<Mutex<&mut [f32]>> = out.chunks_mut(CHUNK_ROWS * dim).map(Mutex::new).collect();
+        let chunks: Vec<Mutex<&mut [f32]>> = try_collect(out.chunks_mut(CHUNK_ROWS * dim).map(Mutex::new))?;
         self.pool.try_for_each(chunks.len(), self.threads, |nth| {
             let mut chunk = chunks[nth].lock().unwrap_or_else(PoisonError::into_inner);
             let numbers = &numbers[nth * CHUNK_ROWS..][..chunk.len() / dim];

@@ -12,7 +12,7 @@ use crate::build::fine::FineRows;
 use crate::index::segment::SegmentIndex;
 use crate::index::tree::Tree;
 use crate::kernels::Kernels;
-use crate::memory::{try_vec, try_with_capacity};
+use crate::memory::{try_push, try_vec, try_with_capacity};
 use crate::quantize::encode::metric_weights;
 use crate::topk::heap::Scored;
 use crate::types::Result;
@@ -27,7 +27,9 @@ pub struct NearLeaves<'a> {
     padded: usize,
     /// Steps of the nodes' bytes.
     steps: Vec<f32>,
-    /// What a node adds to its rank: its squared length, less twice its product with the shift of the rows.
+    /// Their squared lengths.
+    squares: Vec<f32>,
+    /// What a node adds to its rank for a row: its squared length, less twice its product with the shift of the rows.
     offsets: Vec<f32>,
 }
 
@@ -39,7 +41,7 @@ pub struct NearWork {
 }
 
 impl<'a> NearLeaves<'a> {
-    /// Of the tree of `index`; rows will come shifted by `shift` more than its nodes are. O(nodes * dim).
+    /// Of the tree of `index`; rows will come as differences from its mean plus `shift`. O(nodes * dim).
     ///
     /// # Errors
     /// `VDB_OUT_OF_MEMORY`.
@@ -47,6 +49,7 @@ impl<'a> NearLeaves<'a> {
         let (tree, padded) = (&index.tree, index.quantiser.shape.padded);
         let (weight, _) = metric_weights(index.quantiser.metric);
         let mut steps = try_vec(tree.nodes().len(), 0.0)?;
+        let mut squares = try_vec(tree.nodes().len(), 0.0)?;
         let mut offsets = try_vec(tree.nodes().len(), 0.0)?;
         for (number, factors) in tree.factors().iter().enumerate() {
             let bytes = tree.bytes_of(number as u32, 1);
@@ -54,9 +57,15 @@ impl<'a> NearLeaves<'a> {
             let mut square = [0];
             kernels.dot_i8(bytes, bytes, &mut square);
             steps[number] = step;
-            offsets[number] = step * (step * square[0] as f32 - 2.0 * kernels.product(bytes, shift) as f32);
+            squares[number] = step * step * square[0] as f32;
+            offsets[number] = squares[number] - 2.0 * step * kernels.product(bytes, shift) as f32;
         }
-        Ok(NearLeaves { kernels, tree, padded, steps, offsets })
+        Ok(NearLeaves { kernels, tree, padded, steps, squares, offsets })
+    }
+
+    /// Bytes of the tables of so many nodes.
+    pub fn bytes(nodes: u64) -> u64 {
+        nodes * 12
     }
 
     /// Room for a thread to work in, while ranks of `ranks` pairs of row and node are formed at once.
@@ -83,7 +92,16 @@ impl<'a> NearLeaves<'a> {
 
     /// Fills `near` with the leaves of a cell, and then with those of the cells nearest to it until they hold `rows`
     /// rows: a run of nodes for each cell.
-    pub fn of_cell(&self, cell: u32, rows: usize, work: &mut NearWork, near: &mut Vec<Range<u32>>) {
+    ///
+    /// # Errors
+    /// `VDB_OUT_OF_MEMORY`.
+    pub fn of_cell(
+        &self,
+        cell: u32,
+        rows: usize,
+        work: &mut NearWork,
+        near: &mut Vec<Range<u32>>,
+    ) -> Result<()> {
         let NearWork { ranked, above, products } = work;
         let (nodes, cells) = (self.tree.nodes(), self.cells());
         let bytes = self.tree.bytes_of(cell, 1);
@@ -107,7 +125,7 @@ impl<'a> NearLeaves<'a> {
                 );
                 for (key, product) in (parent.first_child..).zip(products) {
                     let product = self.steps[cell as usize] * self.steps[key as usize] * *product as f32;
-                    ranked.push(Scored { distance: self.offsets[key as usize] - 2.0 * product, key });
+                    ranked.push(Scored { distance: self.squares[key as usize] - 2.0 * product, key });
                 }
             }
         }
@@ -117,12 +135,13 @@ impl<'a> NearLeaves<'a> {
         let others = ranked.iter().map(|node| node.key).filter(|other| *other != cell);
         for cell in std::iter::once(cell).chain(others) {
             let node = &nodes[cell as usize];
-            near.push(node.first_child..node.first_child + node.child_count);
+            try_push(near, node.first_child..node.first_child + node.child_count)?;
             held += node.row_count as usize;
             if held >= rows {
                 break;
             }
         }
+        Ok(())
     }
 
     /// Writes the rank of each leaf in `near` for each of `rows`: row by row, smaller is nearer.

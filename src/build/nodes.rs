@@ -9,7 +9,7 @@ use crate::build::partition::Partition;
 use crate::build::Work;
 use crate::index::tree::{Node, NodeFactors, TreeParts};
 use crate::kernels::lanes::{self, nearest_i8};
-use crate::memory::AlignedBytes;
+use crate::memory::{try_collect, try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::{metric_weights, Encoder};
 use crate::types::{Metric, Result};
 
@@ -32,7 +32,7 @@ pub fn nodes(
     transform: &Transform<'_>,
     encoded: &Encoded,
 ) -> Result<Nodes> {
-    let nodes = number(layout, partition, encoded);
+    let nodes = number(layout, partition, encoded)?;
     let padded = layout.shape.padded;
     let mut centroids = AlignedBytes::zeroed(nodes.len() * padded * 4)?;
     fill_centroids(work, partition, transform, encoded, padded, centroids.as_mut_slice());
@@ -46,9 +46,9 @@ pub fn nodes(
     parts.nodes.as_mut_slice::<Node>().copy_from_slice(&nodes);
     parts.centres.as_mut_slice::<f32>().copy_from_slice(transform.centres);
     let (weight, unit) = metric_weights(work.metric);
-    let norms = mean_norms(&nodes, encoded);
-    let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, transform.mean);
-    let mut shifted = vec![0.0f32; padded];
+    let norms = mean_norms(&nodes, encoded)?;
+    let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, transform.mean)?;
+    let mut shifted = try_vec(padded, 0.0f32)?;
     let code_bytes = layout.shape.row_bytes();
     for (number, node) in nodes.iter().enumerate() {
         let centroid = &centroids.as_slice::<f32>()[number * padded..][..padded];
@@ -70,8 +70,8 @@ pub fn nodes(
 }
 
 /// Mean squared length of the rows below each node.
-fn mean_norms(nodes: &[Node], encoded: &Encoded) -> Vec<f64> {
-    let mut sums = vec![0.0f64; nodes.len()];
+fn mean_norms(nodes: &[Node], encoded: &Encoded) -> Result<Vec<f64>> {
+    let mut sums = try_vec(nodes.len(), 0.0f64)?;
     for (number, node) in nodes.iter().enumerate().rev() {
         if node.is_leaf() {
             let leaf = encoded.leaves.get(node.first_leaf as usize);
@@ -81,7 +81,8 @@ fn mean_norms(nodes: &[Node], encoded: &Encoded) -> Vec<f64> {
             sums[node.parent as usize] += sums[number];
         }
     }
-    sums.iter().zip(nodes).map(|(sum, node)| sum / f64::from(node.row_count.max(1))).collect()
+    sums.iter_mut().zip(nodes).for_each(|(sum, node)| *sum /= f64::from(node.row_count.max(1)));
+    Ok(sums)
 }
 
 /// 8-bit form of a vector; returns the step between two levels.
@@ -115,28 +116,26 @@ fn fill_centroids(
 }
 
 /// Numbers, ranges, parents and centres of all nodes.
-fn number(layout: &BuildLayout, partition: &Partition, encoded: &Encoded) -> Vec<Node> {
+fn number(layout: &BuildLayout, partition: &Partition, encoded: &Encoded) -> Result<Vec<Node>> {
     let root = Node {
         row_count: layout.rows as u32,
         leaf_count: encoded.leaves.len().max(1) as u32,
         parent: u32::MAX,
         ..Node::default()
     };
-    let mut nodes = vec![root];
+    let counts = || partition.levels.iter().map(Vec::len).chain([encoded.leaves.len()]);
+    let mut nodes = try_with_capacity(1 + counts().sum::<usize>())?;
+    nodes.push(root);
     if layout.flat {
-        return nodes;
+        return Ok(nodes);
     }
-    let counts: Vec<usize> = partition.levels.iter().map(Vec::len).chain([encoded.leaves.len()]).collect();
-    let starts: Vec<u32> = counts
-        .iter()
-        .scan(1u32, |next, count| {
-            let start = *next;
-            *next += *count as u32;
-            Some(start)
-        })
-        .collect();
+    let starts: Vec<u32> = try_collect(counts().scan(1u32, |next, count| {
+        let start = *next;
+        *next += count as u32;
+        Some(start)
+    }))?;
     nodes[0].first_child = 1;
-    nodes[0].child_count = counts[0] as u32;
+    nodes[0].child_count = starts[1] - starts[0];
     for (level, upper) in partition.levels.iter().enumerate() {
         let cells = level + 1 == partition.levels.len();
         let mut next_leaf = 0;
@@ -162,7 +161,7 @@ fn number(layout: &BuildLayout, partition: &Partition, encoded: &Encoded) -> Vec
         first_row += leaf.rows;
     }
     link(&mut nodes);
-    nodes
+    Ok(nodes)
 }
 
 /// Fills ranges from below, parents and centres from above.

@@ -8,7 +8,7 @@ use crate::build::layout::{BuildLayout, SAMPLE_A_CELL};
 use crate::build::Work;
 use crate::cluster::{self, CellTree, KmeansParams, TreeParams};
 use crate::input::Rows;
-use crate::memory::AlignedVec;
+use crate::memory::{try_collect, try_push, try_vec, try_with_capacity, AlignedVec};
 use crate::types::{Metric, Result};
 use std::ops::Range;
 
@@ -57,7 +57,7 @@ pub fn partition(
     let rows = layout.rows as usize;
     let tree = if layout.flat { None } else { Some(train(work, layout, source)?) };
     let cells = tree.as_ref().map_or(1, CellTree::cell_count);
-    let mut owners = crate::memory::try_vec(rows, 0u32)?;
+    let mut owners = try_vec(rows, 0u32)?;
     let mut sums = Sums::new(cells, layout.dim)?;
     let mut block = AlignedVec::<f32>::zeroed(layout.block_rows * layout.dim)?;
     let mut first = 0;
@@ -67,7 +67,7 @@ pub fn partition(
         work.load_block(source, first as u64, &mut block, count)?;
         let floats = &block[..count * layout.dim];
         if let Some(tree) = &tree {
-            tree.assign(floats, work.team(), &mut owners[first..first + count], None);
+            tree.assign(floats, work.team(), &mut owners[first..first + count], None)?;
         }
         sums.add(floats, first as u64, &owners[first..first + count], held_out);
         first += count;
@@ -76,7 +76,7 @@ pub fn partition(
     drop(owners);
     if tree.is_some() {
         divide_large_cells(work, layout, source, held_out, &mut partition)?;
-        drop_empty(&mut partition);
+        drop_empty(&mut partition)?;
         place_unseen(work, source, &mut partition)?;
     }
     Ok(partition)
@@ -84,12 +84,12 @@ pub fn partition(
 
 fn train(work: &Work<'_>, layout: &BuildLayout, source: &dyn Rows) -> Result<CellTree> {
     work.progress("train", 0, 1)?;
-    let numbers = cluster::sample_rows(layout.rows, layout.sample_rows, work.seed);
-    let mut sample = crate::memory::try_vec(numbers.len() * layout.dim, 0f32)?;
+    let numbers = cluster::sample_rows(layout.rows, layout.sample_rows, work.seed)?;
+    let mut sample = try_vec(numbers.len() * layout.dim, 0f32)?;
     work.gather_block(source, &numbers, &mut sample)?;
     let kmeans = kmeans_params(work, work.seed);
     let params = TreeParams { cells: layout.cells, fanout: layout.fanout, kmeans };
-    let tree = CellTree::train(&sample, layout.dim, &params, work.team(), &work.stop);
+    let tree = CellTree::train(&sample, layout.dim, &params, work.team(), &work.stop)?;
     work.progress("train", 1, 1)?;
     Ok(tree)
 }
@@ -109,7 +109,7 @@ struct Sums {
 
 impl Sums {
     fn new(cells: usize, dim: usize) -> Result<Self> {
-        Ok(Sums { dim, sums: crate::memory::try_vec(cells * dim, 0.0)?, counts: vec![0; cells] })
+        Ok(Sums { dim, sums: try_vec(cells * dim, 0.0)?, counts: try_vec(cells, 0)? })
     }
 
     fn add(&mut self, rows: &[f32], first: u64, owners: &[u32], held_out: &[u64]) {
@@ -129,31 +129,31 @@ impl Sums {
     }
 
     /// The mean of the cells in `range`; zeros if they hold nothing.
-    fn mean(&self, range: Range<usize>) -> Vec<f32> {
+    fn mean(&self, range: Range<usize>) -> Result<Vec<f32>> {
         let count = self.seen(range.clone());
-        let mut total = vec![0.0f64; self.dim];
+        let mut total = try_vec(self.dim, 0.0f64)?;
         for cell in range {
             let sums = &self.sums[cell * self.dim..][..self.dim];
             total.iter_mut().zip(sums).for_each(|(t, s)| *t += s);
         }
-        total.iter().map(|t| (t / count.max(1) as f64) as f32).collect()
+        try_collect(total.iter().map(|t| (t / count.max(1) as f64) as f32))
     }
 }
 
 /// Orders rows by cell, and makes the levels above with exact means.
 fn group(owners: &[u32], cells: usize, sums: &Sums, tree: Option<&CellTree>) -> Result<Partition> {
-    let mut ends = vec![0usize; cells];
+    let mut ends = try_vec(cells, 0usize)?;
     for owner in owners {
         ends[*owner as usize] += 1;
     }
-    let mut next = vec![0usize; cells];
+    let mut next = try_vec(cells, 0usize)?;
     let mut total = 0;
     for (next, end) in next.iter_mut().zip(&mut ends) {
         *next = total;
         total += *end;
         *end = total;
     }
-    let mut order = crate::memory::try_vec(owners.len(), 0u32)?;
+    let mut order = try_vec(owners.len(), 0u32)?;
     for (row, owner) in owners.iter().enumerate() {
         let slot = &mut next[*owner as usize];
         order[*slot] = row as u32;
@@ -162,19 +162,20 @@ fn group(owners: &[u32], cells: usize, sums: &Sums, tree: Option<&CellTree>) -> 
     let mut levels = Vec::new();
     if let Some(tree) = tree {
         for level in 0..tree.level_count() {
-            let nodes = (0..tree.node_count(level)).map(|node| {
+            let mut nodes = try_with_capacity(tree.node_count(level))?;
+            for node in 0..tree.node_count(level) {
                 let children = tree.children(level, node);
-                UpperNode {
+                nodes.push(UpperNode {
                     first_child: children.start as u32,
                     child_count: children.len() as u32,
-                    centroid: sums.mean(tree.cells_below(level, node)),
+                    centroid: sums.mean(tree.cells_below(level, node))?,
                     seen: sums.seen(tree.cells_below(level, node)),
-                }
-            });
-            levels.push(nodes.collect());
+                });
+            }
+            try_push(&mut levels, nodes)?;
         }
     }
-    Ok(Partition { levels, order, ends, mean: sums.mean(0..cells) })
+    Ok(Partition { levels, order, ends, mean: sums.mean(0..cells)? })
 }
 
 /// Divides every cell above `cell_rows_max` by k-means over a sample of its rows, and by position where that fails.
@@ -186,20 +187,20 @@ fn divide_large_cells(
     partition: &mut Partition,
 ) -> Result<()> {
     let Some(cells) = partition.levels.pop() else { return Ok(()) };
-    let mut parents_first = vec![0u32; cells.len() + 1];
-    let (mut divided, mut ends) = (Vec::with_capacity(cells.len()), Vec::with_capacity(cells.len()));
+    let mut parents_first = try_vec(cells.len() + 1, 0u32)?;
+    let (mut divided, mut ends) = (try_with_capacity(cells.len())?, try_with_capacity(cells.len())?);
     let mut start = 0;
     for (number, node) in cells.into_iter().enumerate() {
         parents_first[number] = divided.len() as u32;
         let end = partition.ends[number];
         let rows = &mut partition.order[start..end];
         if rows.len() <= layout.cell_rows_max {
-            divided.push(node);
-            ends.push(end);
+            try_push(&mut divided, node)?;
+            try_push(&mut ends, end)?;
         } else {
             for (part_end, centroid, seen) in divide(work, layout, source, held_out, rows)? {
-                divided.push(UpperNode { first_child: 0, child_count: 0, centroid, seen });
-                ends.push(start + part_end);
+                try_push(&mut divided, UpperNode { first_child: 0, child_count: 0, centroid, seen })?;
+                try_push(&mut ends, start + part_end)?;
             }
         }
         start = end;
@@ -214,6 +215,7 @@ fn divide_large_cells(
             node.child_count = parents_first[end] - parents_first[first];
         }
     }
+    // In the place of the level that was taken out.
     partition.levels.push(divided);
     partition.ends = ends;
     Ok(())
@@ -230,28 +232,28 @@ fn divide(
 ) -> Result<Vec<(usize, Vec<f32>, u64)>> {
     let wanted = rows.len().div_ceil(layout.cell_rows);
     let seed = work.seed ^ u64::from(rows[0]);
-    let places = cluster::sample_rows(rows.len() as u64, wanted * SAMPLE_A_CELL, seed);
-    let sampled: Vec<u64> = places.into_iter().map(|place| u64::from(rows[place as usize])).collect();
-    let mut sample = crate::memory::try_vec(sampled.len() * layout.dim, 0f32)?;
+    let mut sampled = cluster::sample_rows(rows.len() as u64, wanted * SAMPLE_A_CELL, seed)?;
+    sampled.iter_mut().for_each(|place| *place = u64::from(rows[*place as usize]));
+    let mut sample = try_vec(sampled.len() * layout.dim, 0f32)?;
     work.gather_block(source, &sampled, &mut sample)?;
     let params = kmeans_params(work, seed);
-    let centroids = cluster::kmeans(&sample, layout.dim, wanted, &params, work.team(), &work.stop);
+    let centroids = cluster::kmeans(&sample, layout.dim, wanted, &params, work.team(), &work.stop)?;
     drop(sample);
     let parts = centroids.count();
-    let mut owners = crate::memory::try_vec(rows.len(), 0u32)?;
+    let mut owners = try_vec(rows.len(), 0u32)?;
     let mut sums = Sums::new(parts, layout.dim)?;
     let mut block = AlignedVec::<f32>::zeroed(layout.block_rows * layout.dim)?;
     for (chunk, owners) in rows.chunks(layout.block_rows).zip(owners.chunks_mut(layout.block_rows)) {
         work.stop.check()?;
-        let numbers: Vec<u64> = chunk.iter().map(|row| u64::from(*row)).collect();
+        let numbers: Vec<u64> = try_collect(chunk.iter().map(|row| u64::from(*row)))?;
         let floats = &mut block[..numbers.len() * layout.dim];
         work.gather_block(source, &numbers, floats)?;
-        cluster::assign(floats, &centroids, work.team(), owners, None);
+        cluster::assign(floats, &centroids, work.team(), owners, None)?;
         for ((number, row), owner) in numbers.iter().zip(floats.chunks_exact(layout.dim)).zip(owners.iter()) {
             sums.add(row, *number, &[*owner], held_out);
         }
     }
-    let mut keyed: Vec<(u32, u32)> = owners.iter().copied().zip(rows.iter().copied()).collect();
+    let mut keyed: Vec<(u32, u32)> = try_collect(owners.iter().copied().zip(rows.iter().copied()))?;
     keyed.sort_unstable();
     rows.iter_mut().zip(&keyed).for_each(|(row, (_, number))| *row = *number);
     let mut out = Vec::new();
@@ -263,7 +265,8 @@ fn divide(
         let pieces = (end - start).div_ceil(layout.cell_rows_max);
         for piece in 1..=pieces {
             let part = owner as usize..owner as usize + 1;
-            out.push((start + (end - start) * piece / pieces, sums.mean(part.clone()), sums.seen(part)));
+            let part_end = start + (end - start) * piece / pieces;
+            try_push(&mut out, (part_end, sums.mean(part.clone())?, sums.seen(part)))?;
         }
         start = end;
     }
@@ -292,10 +295,10 @@ fn place_unseen(work: &Work<'_>, source: &dyn Rows, partition: &mut Partition) -
 }
 
 /// Takes out cells without rows, and nodes without children, level by level from below.
-fn drop_empty(partition: &mut Partition) {
-    let Some(cells) = partition.levels.last_mut() else { return };
+fn drop_empty(partition: &mut Partition) -> Result<()> {
+    let Some(cells) = partition.levels.last_mut() else { return Ok(()) };
     let mut start = 0;
-    let mut kept = vec![false; cells.len()];
+    let mut kept = try_vec(cells.len(), false)?;
     for (kept, end) in kept.iter_mut().zip(&partition.ends) {
         *kept = *end > start;
         start = *end;
@@ -307,7 +310,7 @@ fn drop_empty(partition: &mut Partition) {
     });
     for level in (0..partition.levels.len()).rev() {
         // How many nodes before each are kept.
-        let mut before = vec![0u32; kept.len() + 1];
+        let mut before = try_vec(kept.len() + 1, 0u32)?;
         for (nth, keep) in kept.iter().enumerate() {
             before[nth + 1] = before[nth] + u32::from(*keep);
         }
@@ -317,7 +320,7 @@ fn drop_empty(partition: &mut Partition) {
             kept[nth - 1]
         });
         let Some(above) = level.checked_sub(1) else { break };
-        kept = Vec::with_capacity(partition.levels[above].len());
+        kept = try_with_capacity(partition.levels[above].len())?;
         for node in &mut partition.levels[above] {
             let (first, end) = (node.first_child as usize, (node.first_child + node.child_count) as usize);
             node.first_child = before[first];
@@ -325,6 +328,7 @@ fn drop_empty(partition: &mut Partition) {
             kept.push(node.child_count > 0);
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -364,7 +368,7 @@ mod tests {
             pool: &Pool::new(1),
             threads: 1,
             stop: Stop::NEVER,
-            caller: std::thread::current().id(),
+            caller: crate::build::this_thread(),
             report: &|_, _, _| true,
         };
         let partition = partition(&work, &layout, &source, held_out).unwrap();

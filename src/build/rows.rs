@@ -5,7 +5,7 @@
 use crate::input::Rows;
 use crate::kernels::lanes;
 use crate::kernels::Kernels;
-use crate::memory::AlignedBytes;
+use crate::memory::{try_hold, AlignedBytes};
 use crate::quantize::query::normalise;
 use crate::types::params::DIM_MAX;
 use crate::types::{ElementType, Error, Metric, Result};
@@ -81,6 +81,9 @@ impl<'a> Loader<'a> {
 
     fn check_and_scale(&self, floats: &mut [f32], number: impl Fn(usize) -> u64) -> Result<()> {
         let mut unit = Vec::new();
+        if self.metric == Metric::Cosine {
+            try_hold(&mut unit, self.source.dim())?;
+        }
         let row_number = |nth| self.source.number(number(nth));
         for (nth, row) in floats.chunks_exact_mut(self.source.dim()).enumerate() {
             if !is_usable(row) {

@@ -22,7 +22,7 @@ use crate::index::recall_table::{EffortRecord, RecallTable};
 use crate::index::segment::{Quantiser, QuantiserHead, SegmentIndex};
 use crate::index::tree::{Node, NodeFactors, Tree};
 use crate::input::Rows;
-use crate::memory::AlignedBytes;
+use crate::memory::{try_arc, try_collect, try_extend, try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::Factors;
 use crate::quantize::rotation::Rotation;
 use crate::search::{Segment, Snapshot};
@@ -34,6 +34,9 @@ use crate::vfs::VfsFile;
 
 /// Says how long each phase took.
 pub type Phases = Vec<(&'static str, u64)>;
+
+/// Phases there are.
+const PHASES: usize = 5;
 
 /// Builds the segment of `source` into `writer` and leaves the last sections for it to finish. `ids[i]` is the id of
 /// source row `i`; without, `first_id + i`.
@@ -49,27 +52,34 @@ pub fn build(
     first_id: u64,
     writer: &mut SegmentWriter,
 ) -> Result<Phases> {
-    let mut phases = Phases::new();
+    let mut phases = try_with_capacity(PHASES)?;
     let mut clock = Instant::now();
     let mut lap = |phase: &'static str| {
         phases.push((phase, clock.elapsed().as_nanos() as u64));
         clock = Instant::now();
     };
-    let held_out = cluster::sample_rows(layout.rows, layout.held_out, work.seed ^ 0x6865_6c64);
+    let held_out = cluster::sample_rows(layout.rows, layout.held_out, work.seed ^ 0x6865_6c64)?;
     let partition = partition(work, layout, source, &held_out)?;
     lap("partition");
-    let rotation = Rotation::new(layout.dim, work.seed);
-    let centres = centres(work, layout, &partition, &rotation);
-    let mut mean = vec![0.0f32; layout.shape.padded];
+    let rotation = Rotation::new(layout.dim, work.seed)?;
+    let centres = centres(work, layout, &partition, &rotation)?;
+    let mut middle = try_vec(layout.shape.padded, 0.0f32)?;
+    rotation.apply(work.kernels, &partition.mean, &mut middle);
+    let mut mean = try_vec(layout.shape.padded, 0.0f32)?;
     if work.metric != Metric::InnerProduct {
-        rotation.apply(work.kernels, &partition.mean, &mut mean);
+        mean.copy_from_slice(&middle);
     }
-    let cell_centres = cell_centres(&partition);
-    let transform =
-        Transform { rotation: &rotation, mean: &mean, centres: &centres, cell_centres: &cell_centres };
-    let mut held_vectors = vec![0.0f32; held_out.len() * layout.dim];
+    let cell_centres = cell_centres(&partition)?;
+    let transform = Transform {
+        rotation: &rotation,
+        mean: &mean,
+        middle: &middle,
+        centres: &centres,
+        cell_centres: &cell_centres,
+    };
+    let mut held_vectors = try_vec(held_out.len() * layout.dim, 0.0f32)?;
     work.gather_block(source, &held_out, &mut held_vectors)?;
-    let mut truth = Truth::new(work.metric, layout.dim, held_out, held_vectors);
+    let mut truth = Truth::new(work.metric, layout.dim, held_out, held_vectors)?;
 
     let stride = row_stride(layout.dim * layout.element.bytes());
     let vectors = reserve(writer, SectionKind::VECTORS, layout.rows, stride)?;
@@ -95,10 +105,10 @@ pub fn build(
     };
     lap("write");
     let offsets = (writer.offset(vectors)?, centroids);
-    let mut held: Vec<u32> = truth.rows().iter().map(|row| positions[*row as usize]).collect();
+    let mut held: Vec<u32> = try_collect(truth.rows().iter().map(|row| positions[*row as usize]))?;
     held.sort_unstable();
     if let Some(fine) = &encoded.fine {
-        let links = links::links(work, &index, fine, &held)?;
+        let links = links::links(work, &index, fine, &middle, &held)?;
         index.links = Some(Links::new(layout.rows as u32, links, &index.tree)?);
         lap("link");
     }
@@ -113,7 +123,7 @@ pub fn build(
 
 /// Where each source row went.
 fn positions(source_rows: &[u32]) -> Result<Vec<u32>> {
-    let mut positions = crate::memory::try_vec(source_rows.len(), 0u32)?;
+    let mut positions = try_vec(source_rows.len(), 0u32)?;
     for (position, row) in source_rows.iter().enumerate() {
         positions[*row as usize] = position as u32;
     }
@@ -134,7 +144,7 @@ fn write_links(
 }
 
 fn write_table(writer: &mut SegmentWriter, table: &RecallTable, linked: bool) -> Result<()> {
-    let (records, lists) = table.records();
+    let (records, lists) = table.records()?;
     let bytes = bytemuck::cast_slice(&records);
     write_array(writer, SectionKind::RECALL_TABLE, bytes, size_of::<EffortRecord>())?;
     if linked {
@@ -158,13 +168,10 @@ fn measure(
     let rows = layout.rows as u32;
     let centroids = centroids_of(layout, &index, Arc::clone(&file), offsets.1)?;
     let vectors = Vectors::new(file, offsets.0, bytes, None, rows, layout.dim, layout.element, 0)?;
-    let snapshot = Snapshot {
-        generation: 0,
-        metric: work.metric,
-        element: layout.element,
-        dim: layout.dim,
-        segments: vec![Arc::new(Segment { number: 0, index, centroids, vectors })],
-    };
+    let mut segments = try_with_capacity(1)?;
+    segments.push(try_arc(Segment { number: 0, index, centroids, vectors })?);
+    let snapshot =
+        Snapshot { generation: 0, metric: work.metric, element: layout.element, dim: layout.dim, segments };
     // In the room of the second pass, which is over.
     let room = layout.cell_memory_bytes().saturating_mul(work.threads as u64);
     let cache = VectorCache::new(usize::try_from(room).unwrap_or(usize::MAX));
@@ -186,28 +193,34 @@ fn centroids_of(
 }
 
 /// The rotated centroids of the root's children, or of the root.
-fn centres(work: &Work<'_>, layout: &BuildLayout, partition: &Partition, rotation: &Rotation) -> Vec<f32> {
+fn centres(
+    work: &Work<'_>,
+    layout: &BuildLayout,
+    partition: &Partition,
+    rotation: &Rotation,
+) -> Result<Vec<f32>> {
     let padded = layout.shape.padded;
-    let top: Vec<&[f32]> = match partition.levels.first() {
-        Some(level) => level.iter().map(|node| node.centroid.as_slice()).collect(),
-        None => vec![&partition.mean],
-    };
-    let mut centres = vec![0.0f32; top.len() * padded];
-    for (centre, out) in top.into_iter().zip(centres.chunks_exact_mut(padded)) {
+    let top = partition.levels.first();
+    let mut centres = try_vec(top.map_or(1, Vec::len) * padded, 0.0f32)?;
+    for (nth, out) in centres.chunks_exact_mut(padded).enumerate() {
+        let centre = top.map_or(&partition.mean, |top| &top[nth].centroid);
         rotation.apply(work.kernels, centre, out);
     }
-    centres
+    Ok(centres)
 }
 
 /// The centre above each cell.
-fn cell_centres(partition: &Partition) -> Vec<u32> {
-    let Some(top) = partition.levels.first() else { return vec![0; partition.ends.len()] };
-    let mut above: Vec<u32> = (0..top.len() as u32).collect();
+fn cell_centres(partition: &Partition) -> Result<Vec<u32>> {
+    let Some(top) = partition.levels.first() else { return try_vec(partition.ends.len(), 0) };
+    let mut above: Vec<u32> = try_collect(0..top.len() as u32)?;
     for level in &partition.levels[..partition.levels.len() - 1] {
-        let spread = level.iter().zip(&above);
-        above = spread.flat_map(|(node, centre)| vec![*centre; node.child_count as usize]).collect();
+        let mut below = Vec::new();
+        for (node, centre) in level.iter().zip(&above) {
+            try_extend(&mut below, std::iter::repeat_n(*centre, node.child_count as usize))?;
+        }
+        above = below;
     }
-    above
+    Ok(above)
 }
 
 fn reserve(writer: &mut SegmentWriter, kind: SectionKind, count: u64, stride: usize) -> Result<SectionSlot> {

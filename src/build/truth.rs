@@ -7,8 +7,9 @@
 //! ranks them again by exact distance.
 
 use crate::cluster::inner_products;
+use crate::memory::{try_collect, try_defaults, try_vec};
 use crate::topk::heap::TopK;
-use crate::types::Metric;
+use crate::types::{Metric, Result};
 
 /// Neighbours that recall is measured on.
 pub const TRUTH_K: usize = 10;
@@ -35,10 +36,13 @@ pub struct TruthPart(Vec<TopK<u32>>);
 
 impl Truth {
     /// Held-out `rows` (ascending) with their `vectors`.
-    pub fn new(metric: Metric, dim: usize, rows: Vec<u64>, vectors: Vec<f32>) -> Self {
-        let norms = vectors.chunks_exact(dim.max(1)).map(|v| v.iter().map(|x| x * x).sum()).collect();
-        let nearest = empty(rows.len());
-        Truth { metric, dim, rows, vectors, norms, nearest }
+    ///
+    /// # Errors
+    /// `VDB_OUT_OF_MEMORY`.
+    pub fn new(metric: Metric, dim: usize, rows: Vec<u64>, vectors: Vec<f32>) -> Result<Self> {
+        let norms = norms(&vectors, dim)?;
+        let nearest = empty(rows.len())?;
+        Ok(Truth { metric, dim, rows, vectors, norms, nearest })
     }
 
     /// Source rows that are held out.
@@ -62,21 +66,24 @@ impl Truth {
     }
 
     /// Compares a group of rows (packed floats, with their source numbers) with every held-out row.
-    pub fn part(&self, floats: &[f32], numbers: &[u64]) -> TruthPart {
+    ///
+    /// # Errors
+    /// `VDB_OUT_OF_MEMORY`.
+    pub fn part(&self, floats: &[f32], numbers: &[u64]) -> Result<TruthPart> {
         let count = numbers.len();
-        let mut nearest = empty(self.rows.len());
+        let mut nearest = empty(self.rows.len())?;
         if self.rows.is_empty() || count == 0 {
-            return TruthPart(nearest);
+            return Ok(TruthPart(nearest));
         }
-        let row_norms: Vec<f32> = match self.metric {
-            Metric::L2 => floats.chunks_exact(self.dim).map(|v| v.iter().map(|x| x * x).sum()).collect(),
-            _ => vec![0.0; count],
+        let row_norms = match self.metric {
+            Metric::L2 => norms(floats, self.dim)?,
+            _ => try_vec(count, 0.0)?,
         };
-        let mut products = vec![0.0f32; TILE.min(self.rows.len()) * count];
+        let mut products = try_vec(TILE.min(self.rows.len()) * count, 0.0f32)?;
         for first in (0..self.rows.len()).step_by(TILE) {
             let tile = TILE.min(self.rows.len() - first);
             let queries = &self.vectors[first * self.dim..][..tile * self.dim];
-            inner_products(queries, floats, self.dim, &mut products[..tile * count]);
+            inner_products(queries, floats, self.dim, &mut products[..tile * count])?;
             for nth in 0..tile {
                 let top = &mut nearest[first + nth];
                 let own = self.rows[first + nth];
@@ -93,7 +100,7 @@ impl Truth {
                 }
             }
         }
-        TruthPart(nearest)
+        Ok(TruthPart(nearest))
     }
 
     /// Takes over what a group contributes.
@@ -106,8 +113,14 @@ impl Truth {
     }
 }
 
-fn empty(count: usize) -> Vec<TopK<u32>> {
-    let mut nearest = vec![TopK::default(); count];
-    nearest.iter_mut().for_each(|top| top.reset(TRUTH_K + SPARE));
-    nearest
+/// Squared lengths.
+fn norms(vectors: &[f32], dim: usize) -> Result<Vec<f32>> {
+    try_collect(vectors.chunks_exact(dim.max(1)).map(|v| v.iter().map(|x| x * x).sum()))
+}
+
+/// Lists that have the storage for all that they will hold.
+fn empty(count: usize) -> Result<Vec<TopK<u32>>> {
+    let mut nearest: Vec<TopK<u32>> = try_defaults(count)?;
+    nearest.iter_mut().try_for_each(|top| top.try_reset(TRUTH_K + SPARE))?;
+    Ok(nearest)
 }

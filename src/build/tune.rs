@@ -6,12 +6,10 @@
 //! all true neighbours come back. The recall written down lies below the measured one by [`margin`], so that other
 //! queries get what they ask for, those that are a little unlike the rows too.
 
-use std::collections::HashSet;
-
 use crate::build::truth::{Truth, TRUTH_K};
 use crate::build::Work;
 use crate::index::recall_table::{Effort, RecallTable, EPSILON_DEFAULT, LIST_MAX, SPREAD_WEIGHT_DEFAULT};
-use crate::memory::{AlignedBytes, Budget};
+use crate::memory::{try_collect, try_push, try_vec, try_with_capacity, AlignedBytes, Budget};
 use crate::quantize::estimate::{count, estimates};
 use crate::quantize::query::PreparedQuery;
 use crate::search::plan::Plan;
@@ -70,7 +68,7 @@ pub fn tune(
     let targets = exact_truth(work, snapshot, segment, truth, positions)?;
     let overshoots = overshoots(work, segment, truth, &targets)?;
     let leaves = segment.index.tree.leaf_count();
-    let mut held: Vec<u64> = targets.iter().map(|target| segment.index.ids.id(target.own)).collect();
+    let mut held: Vec<u64> = try_collect(targets.iter().map(|target| segment.index.ids.id(target.own)))?;
     held.sort_unstable();
     let course = Course { work, snapshot, segment, truth, targets: &targets, held, cache };
     let mut efforts: Vec<Effort> = Vec::new();
@@ -79,7 +77,7 @@ pub fn tune(
     // The width for the recall that the effort before reached: the one that this effort will be used for.
     let mut reached = 0.5;
     // Of each held-out row, the share of its neighbours that came back.
-    let mut found = Found { shares: vec![0.0; targets.len()], cost: 1.0 };
+    let mut found = Found { shares: try_vec(targets.len(), 0.0)?, cost: 1.0 };
     loop {
         work.progress("tune", (reached * PROGRESS) as u64, PROGRESS as u64)?;
         at.epsilon = epsilon(&overshoots, if leaves == 1 { 0.999 } else { reached });
@@ -87,7 +85,7 @@ pub fn tune(
         let (recall, error) = mean_and_error(&found.shares);
         let safe = (recall - margin(recall, error)).clamp(0.0, 1.0);
         let Settings { probes, list, epsilon, spread_weight } = at;
-        efforts.push(Effort { recall: safe as f32, probes, epsilon, spread_weight, list });
+        try_push(&mut efforts, Effort { recall: safe as f32, probes, epsilon, spread_weight, list })?;
         reached = safe.max(reached);
         if at.probes >= leaves || recall >= RECALL_ENOUGH {
             break;
@@ -130,12 +128,11 @@ impl Course<'_> {
         let coarse = mean_and_error(&before.shares).0 < COARSE_RECALL;
         let more = |value: u32| if coarse { 2 * value } else { value + (value * 2 / 5).max(1) };
         let (probes, list) = (more(at.probes).min(leaves), more(at.list).min(LIST_MAX));
-        let steps: &[Settings] = &if first || leaves == 1 {
-            vec![at]
-        } else if at.list == 0 {
-            vec![Settings { probes, ..at }]
-        } else {
-            vec![Settings { probes, ..at }, Settings { probes, list, ..at }, Settings { list, ..at }]
+        let onward = [Settings { probes, ..at }, Settings { probes, list, ..at }, Settings { list, ..at }];
+        let steps = match (first || leaves == 1, at.list) {
+            (true, _) => &[at][..],
+            (false, 0) => &onward[..1],
+            (false, _) => &onward,
         };
         let steps = &steps[..if list == at.list { steps.len().min(2) } else { steps.len() }];
         let lost = |found: &Found| (1.0 - mean_and_error(&found.shares).0).max(1e-6);
@@ -169,13 +166,17 @@ impl Course<'_> {
     /// with more effort.
     fn measure(&self, settings: Settings, before: &[f64]) -> Result<Found> {
         let sure = mean_and_error(before).0 >= WEIGHT_RECALL;
-        let open: Vec<usize> = (0..self.targets.len()).filter(|nth| !sure || before[*nth] < 1.0).collect();
-        let scratches = ScratchPool::new(self.work.threads, u64::MAX, Budget::new(0));
+        let open: Vec<usize> =
+            try_collect((0..self.targets.len()).filter(|nth| !sure || before[*nth] < 1.0))?;
+        let scratches = ScratchPool::new(self.work.threads, u64::MAX, Budget::new(0)?)?;
         let searched = self
             .work
             .pool
             .map_ordered(open.len(), self.work.threads, |nth| self.search(settings, open[nth], &scratches))?;
-        let mut shares = if sure { before.to_vec() } else { vec![0.0; self.targets.len()] };
+        let mut shares = try_vec(self.targets.len(), 0.0)?;
+        if sure {
+            shares.copy_from_slice(before);
+        }
         let mut cost = 0.0;
         for (nth, (share, work)) in open.iter().zip(&searched) {
             shares[*nth] = *share;
@@ -247,7 +248,7 @@ fn exact_truth(
         for source_row in truth.nearest(nth).filter(|row| !truth.is_held_out(*row)) {
             let position = positions[source_row as usize];
             let bytes = segment.vectors.row(position, None, &mut row, &mut cost)?;
-            neighbours.push((exact.distance(bytes.bytes()), position));
+            try_push(&mut neighbours, (exact.distance(bytes.bytes()), position))?;
         }
         neighbours.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         neighbours.truncate(TRUTH_K);
@@ -264,8 +265,9 @@ fn overshoots(work: &Work<'_>, segment: &Segment, truth: &Truth, targets: &[Targ
         let mut prepared = PreparedQuery::default();
         let query = truth.vector(nth);
         let (rotation, mean) = (&quantiser.rotation, quantiser.mean());
+        prepared.reserve(shape, quantiser.metric, query.len())?;
         prepared.prepare(work.kernels, rotation, mean, shape, quantiser.metric, query);
-        let mut found = Vec::with_capacity(TRUTH_K);
+        let mut found = try_with_capacity(TRUTH_K)?;
         for (distance, position) in &targets[nth].neighbours {
             let mut counted = [0];
             count(work.kernels, shape, &prepared, index.codes.codes(*position, 1), &mut counted);
@@ -290,7 +292,7 @@ fn overshoots(work: &Work<'_>, segment: &Segment, truth: &Truth, targets: &[Targ
         }
         Ok(found)
     })?;
-    let mut all: Vec<f32> = per_row.into_iter().flatten().filter(|x| x.is_finite()).collect();
+    let mut all: Vec<f32> = try_collect(per_row.into_iter().flatten().filter(|x| x.is_finite()))?;
     all.sort_unstable_by(f32::total_cmp);
     Ok(all)
 }
@@ -306,9 +308,9 @@ impl Target {
     /// The share of the true neighbours among `answers`.
     fn share(&self, segment: &Segment, answers: &[Scored<u64>]) -> f64 {
         let farthest = self.neighbours.last().map_or(f32::NEG_INFINITY, |n| n.0);
-        let true_ids: HashSet<u64> = self.neighbours.iter().map(|n| segment.index.ids.id(n.1)).collect();
+        let is_true = |id: u64| self.neighbours.iter().any(|n| segment.index.ids.id(n.1) == id);
         // A row as close as the last true neighbour is as good as that.
-        let hits = answers.iter().filter(|a| true_ids.contains(&a.key) || a.distance <= farthest).count();
+        let hits = answers.iter().filter(|a| a.distance <= farthest || is_true(a.key)).count();
         hits.min(self.neighbours.len()) as f64 / self.neighbours.len().max(1) as f64
     }
 }

@@ -17,7 +17,9 @@ use super::numbers::{mean_of, squared_distance};
 use super::route::{BEAM, GATHERED_ROWS};
 use super::train::FLAT_CENTRES_MAX;
 use crate::kernels::gemm::inner_products;
+use crate::memory::{try_vec, try_with_capacity};
 use crate::pool::{Stop, Team};
+use crate::types::Result;
 
 /// Stands where a row has fewer centroids than were asked for.
 pub const NO_CENTROID: u32 = u32::MAX;
@@ -66,6 +68,9 @@ impl Centroids {
 /// * `out`: n indices
 /// * `distances`: n squared distances, if wanted
 ///
+/// # Errors
+/// `OutOfMemory`.
+///
 /// # Panics
 /// If there are no centroids, or a length does not fit.
 pub fn assign<'p>(
@@ -74,8 +79,8 @@ pub fn assign<'p>(
     pool: impl Into<Team<'p>>,
     out: &mut [u32],
     distances: Option<&mut [f32]>,
-) {
-    assign_until(rows, centroids, pool.into(), &Stop::NEVER, out, distances);
+) -> Result<()> {
+    assign_until(rows, centroids, pool.into(), &Stop::NEVER, out, distances)
 }
 
 /// [`assign`], until `stop` says so: then some outputs are left as they were.
@@ -86,11 +91,11 @@ pub(crate) fn assign_until(
     stop: &Stop<'_>,
     out: &mut [u32],
     distances: Option<&mut [f32]>,
-) {
-    let ranking = Ranking::new(&centroids.data, centroids.dim);
+) -> Result<()> {
+    let ranking = Ranking::new(&centroids.data, centroids.dim)?;
     for_each_block(rows, BLOCK_ROWS, &ranking, pool, stop, out, distances, |rows, found| {
-        ranking.nearest(rows, found);
-    });
+        ranking.nearest(rows, found)
+    })
 }
 
 /// Cuts rows and outputs into blocks, lets `find` fill the lists of each block with ranks, one a row, and makes them
@@ -103,30 +108,31 @@ pub(crate) fn for_each_block(
     stop: &Stop<'_>,
     out: &mut [u32],
     distances: Option<&mut [f32]>,
-    find: impl Fn(&[f32], &mut Nearest<'_>) + Sync,
-) {
+    find: impl Fn(&[f32], &mut Nearest<'_>) -> Result<()> + Sync,
+) -> Result<()> {
     let dim = ranking.dim;
     assert!(rows.len().is_multiple_of(dim) && out.len() == rows.len() / dim);
     let blocks = rows.chunks(block_rows * dim).zip(out.chunks_mut(block_rows));
     match distances {
-        None => pool.for_each_of(blocks, |(rows, ids)| {
+        None => pool.try_for_each_of(blocks, |(rows, ids)| {
             if stop.check().is_err() {
-                return;
+                return Ok(());
             }
-            let mut ranks = vec![0.0; ids.len()];
-            find(rows, &mut Nearest::new(1, ids, &mut ranks));
+            let mut ranks = try_vec(ids.len(), 0.0)?;
+            find(rows, &mut Nearest::new(1, ids, &mut ranks))
         }),
         Some(distances) => {
             assert_eq!(distances.len(), rows.len() / dim);
             let blocks = blocks.zip(distances.chunks_mut(block_rows));
-            pool.for_each_of(blocks, |((rows, ids), ranks)| {
+            pool.try_for_each_of(blocks, |((rows, ids), ranks)| {
                 if stop.check().is_err() {
-                    return;
+                    return Ok(());
                 }
                 let mut found = Nearest::new(1, ids, ranks);
-                find(rows, &mut found);
+                find(rows, &mut found)?;
                 ranking.ranks_to_distances(rows, &mut found);
-            });
+                Ok(())
+            })
         }
     }
 }
@@ -217,11 +223,11 @@ pub(crate) struct Ranking {
 
 impl Ranking {
     /// Ranks the centroids in `data`, count x dim.
-    pub(crate) fn new(data: &[f32], dim: usize) -> Self {
+    pub(crate) fn new(data: &[f32], dim: usize) -> Result<Self> {
         assert!(!data.is_empty(), "no centroids");
-        let mean = mean_of(data, dim);
-        let mut shifted = Vec::with_capacity(data.len());
-        let mut bias = Vec::with_capacity(data.len() / dim);
+        let mean = mean_of(data, dim)?;
+        let mut shifted = try_with_capacity(data.len())?;
+        let mut bias = try_with_capacity(data.len() / dim)?;
         for centre in data.chunks_exact(dim) {
             let first = shifted.len();
             shifted.extend(centre.iter().zip(&mean).map(|(c, m)| c - m));
@@ -230,7 +236,7 @@ impl Ranking {
                 pairs.map(|(&s, &m)| f64::from(s) * (f64::from(s) + 2.0 * f64::from(m))).sum::<f64>() as f32
             );
         }
-        Ranking { dim, mean, shifted, bias }
+        Ok(Ranking { dim, mean, shifted, bias })
     }
 
     /// Of centroids and rows.
@@ -239,19 +245,21 @@ impl Ranking {
     }
 
     /// Fills the empty lists of a block of rows.
-    pub(crate) fn nearest(&self, rows: &[f32], found: &mut Nearest<'_>) {
+    pub(crate) fn nearest(&self, rows: &[f32], found: &mut Nearest<'_>) -> Result<()> {
         let all = 0..self.bias.len();
-        let mut products = vec![0.0; rows.len() / self.dim * all.len().min(TILE_CENTROIDS)];
-        self.offer(rows, all, &mut products, |row| row, found);
+        let mut products = try_vec(rows.len() / self.dim * all.len().min(TILE_CENTROIDS), 0.0)?;
+        self.offer(rows, all, &mut products, |row| row, found)?;
         found.close();
+        Ok(())
     }
 
     /// Writes the rank of every centroid for every row: n x count.
-    pub(crate) fn ranks(&self, rows: &[f32], ranks: &mut [f32]) {
-        inner_products(rows, &self.shifted, self.dim, ranks);
+    pub(crate) fn ranks(&self, rows: &[f32], ranks: &mut [f32]) -> Result<()> {
+        inner_products(rows, &self.shifted, self.dim, ranks)?;
         for ranks in ranks.chunks_exact_mut(self.bias.len()) {
             ranks.iter_mut().zip(&self.bias).for_each(|(rank, b)| *rank = b - 2.0 * *rank);
         }
+        Ok(())
     }
 
     /// Offers the centroids in `range` to the lists of the rows; `place` says which list is a row's.
@@ -262,13 +270,13 @@ impl Ranking {
         products: &mut [f32],
         place: impl Fn(usize) -> usize,
         found: &mut Nearest<'_>,
-    ) {
+    ) -> Result<()> {
         let count = rows.len() / self.dim;
         for first in range.clone().step_by(TILE_CENTROIDS) {
             let tile = first..range.end.min(first + TILE_CENTROIDS);
             let products = &mut products[..count * tile.len()];
             let shifted = &self.shifted[tile.start * self.dim..tile.end * self.dim];
-            inner_products(rows, shifted, self.dim, products);
+            inner_products(rows, shifted, self.dim, products)?;
             let bias = &self.bias[tile.clone()];
             for (row, ranks) in products.chunks_exact_mut(tile.len()).enumerate() {
                 for (rank, b) in ranks.iter_mut().zip(bias) {
@@ -277,6 +285,7 @@ impl Ranking {
                 found.offer(place(row), first, ranks);
             }
         }
+        Ok(())
     }
 
     /// Adds |x - m|^2 to the ranks of each row.
@@ -308,14 +317,14 @@ mod tests {
         let dim = centroids.dim;
         let n = rows.len() / dim;
         let (mut ids, mut distances) = (vec![7; n * few], vec![f32::NAN; n * few]);
-        let ranking = Ranking::new(&centroids.data, dim);
+        let ranking = Ranking::new(&centroids.data, dim).unwrap();
         let mut found = Nearest::new(few, &mut ids, &mut distances);
-        ranking.nearest(rows, &mut found);
+        ranking.nearest(rows, &mut found).unwrap();
         ranking.ranks_to_distances(rows, &mut found);
         for (threads, with_distances) in [(1, false), (2, true)] {
             let (mut nearest, mut near) = (vec![9; n], vec![f32::NAN; n]);
             let wanted = with_distances.then_some(&mut near[..]);
-            assign(rows, centroids, &Pool::new(threads), &mut nearest, wanted);
+            assign(rows, centroids, &Pool::new(threads), &mut nearest, wanted).unwrap();
             assert!(ids.iter().step_by(few).eq(&nearest));
             assert!(!with_distances || distances.iter().step_by(few).eq(&near));
         }
@@ -363,7 +372,8 @@ mod tests {
         let centroids = Centroids { data: [[1.0f32, 2.0]; 40].concat(), dim: 2 };
         let (mut ids, mut ranks) = ([0; 6], [0.0; 6]);
         let mut found = Nearest::new(3, &mut ids, &mut ranks);
-        Ranking::new(&centroids.data, 2).nearest(&[1.0, 2.0, 5.0, -1.0], &mut found);
+        let ranking = Ranking::new(&centroids.data, 2).unwrap();
+        ranking.nearest(&[1.0, 2.0, 5.0, -1.0], &mut found).unwrap();
         assert_eq!(ids, [0, 1, 2, 0, 1, 2]);
     }
 
@@ -373,7 +383,7 @@ mod tests {
         let rows = clustered(4000, 20, 50, 2);
         let run = |threads| {
             let (mut ids, mut distances) = (vec![0; 4000], vec![0.0; 4000]);
-            assign(&rows, &centroids, &Pool::new(threads), &mut ids, Some(&mut distances));
+            assign(&rows, &centroids, &Pool::new(threads), &mut ids, Some(&mut distances)).unwrap();
             (ids, distances)
         };
         let one = run(1);
@@ -384,8 +394,8 @@ mod tests {
     fn overflow_still_names_a_centroid() {
         let centroids = Centroids { data: vec![3e38, -3e38, 1.0, 1.0], dim: 2 };
         let mut ids = [9; 2];
-        assign(&[3e38, 3e38, -3e38, 1e38], &centroids, &Pool::new(1), &mut ids, None);
+        assign(&[3e38, 3e38, -3e38, 1e38], &centroids, &Pool::new(1), &mut ids, None).unwrap();
         assert!(ids.iter().all(|&id| id < 2));
-        assign(&[], &centroids, &Pool::new(1), &mut [], None);
+        assign(&[], &centroids, &Pool::new(1), &mut [], None).unwrap();
     }
 }

@@ -20,7 +20,9 @@ use super::assign::Ranking;
 use super::capacity::Capacity;
 use super::numbers::{mean_of, normalise, squared_distance, MeanSum};
 use super::seeding::{row_hash, seeds};
+use crate::memory::{try_collect, try_extend, try_push, try_vec, try_with_capacity};
 use crate::types::rng::SplitMix64;
+use crate::types::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -85,12 +87,15 @@ impl Leaves {
 ///
 /// No leaf is larger than [`LeafParams::limit`], and none has fewer rows than a quarter of the target, unless
 /// there are no more.
-pub fn split_into_leaves(rows: &[f32], dim: usize, params: &LeafParams) -> Leaves {
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn split_into_leaves(rows: &[f32], dim: usize, params: &LeafParams) -> Result<Leaves> {
     assert!(dim > 0 && rows.len().is_multiple_of(dim) && params.leaf_target > 0);
     let (random, leaves) = (SplitMix64::new(params.seed), Leaves::default());
     let mut split = Split { rows, dim, params, random, leaves, here: None };
-    split.cut((0..(rows.len() / dim) as u32).collect());
-    split.leaves
+    split.cut(try_collect(0..(rows.len() / dim) as u32)?)?;
+    Ok(split.leaves)
 }
 
 /// Rows that stay together in the order: of one group, one leaf, or equal.
@@ -128,128 +133,149 @@ impl<'a> Split<'a> {
     }
 
     /// Appends the leaves of the given rows.
-    fn cut(&mut self, rows: Vec<u32>) {
+    fn cut(&mut self, rows: Vec<u32>) -> Result<()> {
         let mut parts = Vec::new();
         if rows.len() > GROUP_ROWS_MAX && self.params.leaf_target <= GROUP_LEAF_MAX {
-            let others = self.set_copies_apart(rows, GROUP_ROWS_MAX / 4, &mut parts);
+            let others = self.set_copies_apart(rows, GROUP_ROWS_MAX / 4, &mut parts)?;
             let groups = others.len().div_ceil(GROUP_ROWS_MAX / 2);
             let limit = GROUP_ROWS_MAX * 3 / 4;
-            self.partition(others, groups, limit, Kind::Group, &mut parts);
+            self.partition(others, groups, limit, Kind::Group, &mut parts)?;
         } else {
             let target = self.params.leaf_target;
-            let others = self.set_copies_apart(rows, target / 2, &mut parts);
+            let others = self.set_copies_apart(rows, target / 2, &mut parts)?;
             let limit = self.params.limit();
             let leaves = ((others.len() + target / 2) / target).max(others.len().div_ceil(limit));
-            self.partition(others, leaves, limit, Kind::Leaf, &mut parts);
+            self.partition(others, leaves, limit, Kind::Leaf, &mut parts)?;
         }
-        dissolve_crumbs(&mut parts, self.floor(), self.params.limit());
-        for index in chain(&parts, self.here.as_deref()) {
+        dissolve_crumbs(&mut parts, self.floor(), self.params.limit())?;
+        for index in chain(&parts, self.here.as_deref())? {
             let rows = std::mem::take(&mut parts[index].rows);
             if parts[index].kind == Kind::Group {
-                self.cut(rows);
+                self.cut(rows)?;
             } else {
-                self.append(&rows);
+                self.append(&rows)?;
                 self.here = Some(std::mem::take(&mut parts[index].centre));
             }
         }
+        Ok(())
     }
 
     /// Appends rows as leaves, cut by position into as few as the limit allows, of equal size.
-    fn append(&mut self, rows: &[u32]) {
+    fn append(&mut self, rows: &[u32]) -> Result<()> {
         let mut left = rows;
         for leaves in (1..=rows.len().div_ceil(self.params.limit())).rev() {
             let (leaf, later) = left.split_at(left.len().div_ceil(leaves));
             left = later;
-            self.leaves.order.extend_from_slice(leaf);
-            self.leaves.ends.push(self.leaves.order.len() as u32);
+            try_extend(&mut self.leaves.order, leaf.iter().copied())?;
+            try_push(&mut self.leaves.ends, self.leaves.order.len() as u32)?;
         }
+        Ok(())
     }
 
     /// Moves rows of which there are `least` equal ones or more into parts of their own; returns the others.
-    fn set_copies_apart(&self, rows: Vec<u32>, least: usize, parts: &mut Vec<Part>) -> Vec<u32> {
+    fn set_copies_apart(&self, rows: Vec<u32>, least: usize, parts: &mut Vec<Part>) -> Result<Vec<u32>> {
         let mut scratch = Vec::new();
-        let hashes: Vec<u64> = rows.iter().map(|&row| row_hash(self.row(row), &mut scratch)).collect();
-        let mut copies: HashMap<u64, usize> = HashMap::new();
+        let mut hashes = try_with_capacity(rows.len())?;
+        for &row in &rows {
+            hashes.push(row_hash(self.row(row), &mut scratch)?);
+        }
+        let mut copies: HashMap<u64, usize> = try_table(rows.len())?;
         hashes.iter().for_each(|&hash| *copies.entry(hash).or_default() += 1);
         copies.retain(|_, count| *count >= least.max(2));
         if copies.is_empty() {
-            return rows;
+            return Ok(rows);
         }
-        let mut part_of = HashMap::new();
+        let mut part_of = try_table(copies.len())?;
         let mut others = Vec::new();
         for (row, hash) in rows.into_iter().zip(hashes) {
             if !copies.contains_key(&hash) {
-                others.push(row);
+                try_push(&mut others, row)?;
                 continue;
             }
             let part = *part_of.entry(hash).or_insert(parts.len());
             if part == parts.len() {
-                parts.push(Part { rows: Vec::new(), centre: self.row(row).to_vec(), kind: Kind::Copies });
+                let centre = try_collect(self.row(row).iter().copied())?;
+                try_push(parts, Part { rows: Vec::new(), centre, kind: Kind::Copies })?;
             }
-            parts[part].rows.push(row);
+            try_push(&mut parts[part].rows, row)?;
         }
-        others
+        Ok(others)
     }
 
     /// Balanced k-means: appends at most `count` parts of at most `limit` rows, which `count` can hold.
-    fn partition(&mut self, rows: Vec<u32>, count: usize, limit: usize, kind: Kind, parts: &mut Vec<Part>) {
+    fn partition(
+        &mut self,
+        rows: Vec<u32>,
+        count: usize,
+        limit: usize,
+        kind: Kind,
+        parts: &mut Vec<Part>,
+    ) -> Result<()> {
         let dim = self.dim;
         // Of two parts, neither is then a crumb.
         let limit = if count == 2 { limit.min(rows.len() - self.floor()) } else { limit };
-        let packed = self.pack(&rows);
-        let seeds = if count > 1 { seeds(&packed, dim, count, &mut self.random) } else { Vec::new() };
+        let packed = self.pack(&rows)?;
+        let seeds = if count > 1 { seeds(&packed, dim, count, &mut self.random)? } else { Vec::new() };
         if seeds.len() < 2 || seeds.len() * limit < rows.len() {
             // One part; or fewer distinct rows than it takes, which only their positions tell apart.
-            let centre = mean_of(&packed, dim);
-            parts.extend(rows.chunks(limit).map(|rows| Part {
-                rows: rows.to_vec(),
-                centre: centre.clone(),
-                kind,
-            }));
-            return;
+            let centre = mean_of(&packed, dim)?;
+            for rows in rows.chunks(limit) {
+                let rows = try_collect(rows.iter().copied())?;
+                try_push(parts, Part { rows, centre: try_collect(centre.iter().copied())?, kind })?;
+            }
+            return Ok(());
         }
-        let mut centres = Vec::with_capacity(seeds.len() * dim);
+        let mut centres = try_with_capacity(seeds.len() * dim)?;
         seeds.iter().for_each(|&seed| centres.extend_from_slice(&packed[seed as usize * dim..][..dim]));
-        let mut ranks = vec![0.0; rows.len() * seeds.len()];
-        let mut prices = vec![0.0; seeds.len()];
+        let mut ranks = try_vec(rows.len() * seeds.len(), 0.0)?;
+        let mut prices = try_vec(seeds.len(), 0.0)?;
         for _ in 0..ROUNDS {
-            Ranking::new(&centres, dim).ranks(&packed, &mut ranks);
-            let members = Capacity::assign(&ranks, &mut prices, limit).into_members();
-            move_to_means(&packed, dim, &members, &mut centres);
+            Ranking::new(&centres, dim)?.ranks(&packed, &mut ranks)?;
+            let members = Capacity::assign(&ranks, &mut prices, limit)?.into_members();
+            move_to_means(&packed, dim, &members, &mut centres)?;
             if self.params.spherical {
                 centres.chunks_exact_mut(dim).for_each(normalise);
             }
             halve(&mut prices);
         }
-        Ranking::new(&centres, dim).ranks(&packed, &mut ranks);
-        let mut capacity = Capacity::assign(&ranks, &mut prices, limit);
-        capacity.merge_crumbs(self.floor());
+        Ranking::new(&centres, dim)?.ranks(&packed, &mut ranks)?;
+        let mut capacity = Capacity::assign(&ranks, &mut prices, limit)?;
+        capacity.merge_crumbs(self.floor())?;
         for (members, centre) in capacity.into_members().iter().zip(centres.chunks_exact(dim)) {
             if !members.is_empty() {
-                let rows = members.iter().map(|&row| rows[row as usize]).collect();
-                parts.push(Part { rows, centre: centre.to_vec(), kind });
+                let rows = try_collect(members.iter().map(|&row| rows[row as usize]))?;
+                try_push(parts, Part { rows, centre: try_collect(centre.iter().copied())?, kind })?;
             }
         }
+        Ok(())
     }
 
     /// The given rows, packed.
-    fn pack(&self, rows: &[u32]) -> Cow<'a, [f32]> {
+    fn pack(&self, rows: &[u32]) -> Result<Cow<'a, [f32]>> {
         if rows.len() * self.dim == self.rows.len() && rows.is_sorted() {
-            return Cow::Borrowed(self.rows);
+            return Ok(Cow::Borrowed(self.rows));
         }
-        let mut packed = Vec::with_capacity(rows.len() * self.dim);
+        let mut packed = try_with_capacity(rows.len() * self.dim)?;
         rows.iter().for_each(|&row| packed.extend_from_slice(self.row(row)));
-        Cow::Owned(packed)
+        Ok(Cow::Owned(packed))
     }
 }
 
+/// A table with room for `count` keys.
+fn try_table<V>(count: usize) -> Result<HashMap<u64, V>> {
+    let mut table = HashMap::new();
+    table.try_reserve(count).map_err(|_| Error::out_of_memory("a table of rows", 32 * count as u64))?;
+    Ok(table)
+}
+
 /// Puts each centre at the mean of its rows; one without rows stays.
-fn move_to_means(packed: &[f32], dim: usize, members: &[Vec<u32>], centres: &mut [f32]) {
-    let mut sum = MeanSum::new(dim);
+fn move_to_means(packed: &[f32], dim: usize, members: &[Vec<u32>], centres: &mut [f32]) -> Result<()> {
+    let mut sum = MeanSum::new(dim)?;
     for (centre, members) in centres.chunks_exact_mut(dim).zip(members) {
         members.iter().for_each(|&row| sum.add(&packed[row as usize * dim..][..dim]));
         sum.take_mean(centre);
     }
+    Ok(())
 }
 
 /// Keeps half of what each price is above the least.
@@ -259,9 +285,9 @@ fn halve(prices: &mut [f32]) {
 }
 
 /// Adds each part of fewer than `floor` rows to the nearest part with room, or to the nearest.
-fn dissolve_crumbs(parts: &mut Vec<Part>, floor: usize, limit: usize) {
+fn dissolve_crumbs(parts: &mut Vec<Part>, floor: usize, limit: usize) -> Result<()> {
     while parts.len() > 1 {
-        let Some(at) = parts.iter().position(|part| part.rows.len() < floor) else { return };
+        let Some(at) = parts.iter().position(|part| part.rows.len() < floor) else { break };
         let crumb = parts.swap_remove(at);
         let order = |part: &Part| {
             let room = part.rows.len().next_multiple_of(limit) - part.rows.len();
@@ -277,15 +303,16 @@ fn dissolve_crumbs(parts: &mut Vec<Part>, floor: usize, limit: usize) {
             }
         });
         if let Some((_, part)) = nearest {
-            part.rows.extend(crumb.rows);
+            try_extend(&mut part.rows, crumb.rows)?;
         }
     }
+    Ok(())
 }
 
 /// An order of the parts in which each is followed by the nearest that is left, beginning near `before`.
-fn chain(parts: &[Part], before: Option<&[f32]>) -> Vec<usize> {
-    let mut left: Vec<usize> = (0..parts.len()).collect();
-    let mut order = Vec::with_capacity(parts.len());
+fn chain(parts: &[Part], before: Option<&[f32]>) -> Result<Vec<usize>> {
+    let mut left: Vec<usize> = try_collect(0..parts.len())?;
+    let mut order = try_with_capacity(parts.len())?;
     let mut here = before;
     while !left.is_empty() {
         let far = |index: &usize| here.map_or(0.0, |here| squared_distance(here, &parts[*index].centre));
@@ -296,7 +323,7 @@ fn chain(parts: &[Part], before: Option<&[f32]>) -> Vec<usize> {
         here = Some(&parts[index].centre);
         order.push(index);
     }
-    order
+    Ok(order)
 }
 
 #[cfg(test)]
@@ -309,7 +336,7 @@ mod tests {
 
     fn split(rows: &[f32], dim: usize, leaf_target: usize, leaf_max: usize) -> Leaves {
         let params = LeafParams { leaf_target, leaf_max, seed: 9, spherical: false };
-        let leaves = split_into_leaves(rows, dim, &params);
+        let leaves = split_into_leaves(rows, dim, &params).unwrap();
         check(rows.len() / dim, &leaves, &params);
         leaves
     }
@@ -340,7 +367,7 @@ mod tests {
                 .flat_map(|&row| &rows[row as usize * dim..][..dim])
                 .copied()
                 .collect();
-            let data = mean_of(&packed, dim);
+            let data = mean_of(&packed, dim).unwrap();
             total += objective(&packed, &Centroids { data, dim }) * leaves.rows(leaf).len() as f64;
         }
         total / (rows.len() / dim) as f64
@@ -391,7 +418,8 @@ mod tests {
     fn a_limit_costs_little_residual() {
         let (rows, dim) = (clustered(3000, 24, 10, 5), 24);
         let leaves = split(&rows, dim, 48, 0);
-        let plain = kmeans(&rows, dim, leaves.count(), &KmeansParams::default(), &Pool::new(1), &Stop::NEVER);
+        let plain = kmeans(&rows, dim, leaves.count(), &KmeansParams::default(), &Pool::new(1), &Stop::NEVER)
+            .unwrap();
         let (ours, plain) = (residual(&rows, dim, &leaves), objective(&rows, &plain));
         assert!(ours <= plain * 1.05, "{ours} against {plain}");
     }
@@ -402,7 +430,7 @@ mod tests {
         let leaves = split(&rows, dim, 48, 0);
         let centre = |leaf: usize| {
             let own = leaves.rows(leaf).iter().flat_map(|&row| &rows[row as usize * dim..][..dim]);
-            mean_of(&own.copied().collect::<Vec<_>>(), dim)
+            mean_of(&own.copied().collect::<Vec<_>>(), dim).unwrap()
         };
         let centres: Vec<Vec<f32>> = (0..leaves.count()).map(centre).collect();
         let apart = |step: usize| {
@@ -424,11 +452,11 @@ mod tests {
         let mut rows = clustered(2000, dim, 40, 8);
         rows.chunks_exact_mut(dim).for_each(normalise);
         let params = LeafParams { leaf_target: 32, leaf_max: 0, seed: 1, spherical: true };
-        let leaves = split_into_leaves(&rows, dim, &params);
+        let leaves = split_into_leaves(&rows, dim, &params).unwrap();
         check(2000, &leaves, &params);
         let mut owners = vec![0; 2000];
-        let whole = Centroids { data: mean_of(&rows, dim), dim };
-        assign(&rows, &whole, &Pool::new(1), &mut owners, None);
+        let whole = Centroids { data: mean_of(&rows, dim).unwrap(), dim };
+        assign(&rows, &whole, &Pool::new(1), &mut owners, None).unwrap();
         assert!(residual(&rows, dim, &leaves) < 0.4 * objective(&rows, &whole));
     }
 }

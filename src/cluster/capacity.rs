@@ -12,7 +12,10 @@
 //! Equal rows all leave at the same price, so an auction of many need not end; after a number of turns the
 //! rest goes to the best leaf with room.
 //!
-//! Calls nothing.
+//! Calls `memory`.
+
+use crate::memory::{try_collect, try_push, try_vec, try_with_capacity};
+use crate::types::Result;
 
 /// Turns of the auction before room decides.
 const TURNS_MAX: usize = 24;
@@ -46,38 +49,41 @@ impl<'a> Capacity<'a> {
     ///
     /// # Panics
     /// If the leaves cannot hold the rows.
-    pub(crate) fn assign(ranks: &'a [f32], prices: &'a mut [f32], limit: usize) -> Self {
+    pub(crate) fn assign(ranks: &'a [f32], prices: &'a mut [f32], limit: usize) -> Result<Self> {
         let leaves = prices.len();
         let rows = ranks.len() / leaves;
         assert!(rows <= leaves * limit);
-        let members = vec![Vec::with_capacity(limit + limit / 2); leaves];
-        let mut this = Capacity { ranks, prices, members, limit, priced: vec![0.0; leaves] };
+        let mut members = try_with_capacity(leaves)?;
+        for _ in 0..leaves {
+            members.push(try_with_capacity(limit + limit / 2)?);
+        }
+        let mut this = Capacity { ranks, prices, members, limit, priced: try_vec(leaves, 0.0)? };
         for row in 0..rows {
             this.price(row as u32);
             let (leaf, _) = least(&this.priced);
-            this.members[leaf].push(row as u32);
+            try_push(&mut this.members[leaf], row as u32)?;
         }
-        this.auction();
-        this.place_rest();
-        this
+        this.auction()?;
+        this.place_rest()?;
+        Ok(this)
     }
 
     /// Empties leaves of fewer than `floor` rows, smallest first, as far as the others have room: each row
     /// goes to its best leaf that has.
-    pub(crate) fn merge_crumbs(&mut self, floor: usize) {
+    pub(crate) fn merge_crumbs(&mut self, floor: usize) -> Result<()> {
         loop {
             let crumbs =
                 (0..self.members.len()).filter(|&leaf| (1..floor).contains(&self.members[leaf].len()));
-            let Some(crumb) = crumbs.min_by_key(|&leaf| self.members[leaf].len()) else { return };
+            let Some(crumb) = crumbs.min_by_key(|&leaf| self.members[leaf].len()) else { return Ok(()) };
             let others =
                 self.members.iter().enumerate().filter(|(leaf, rows)| *leaf != crumb && !rows.is_empty());
             let room: usize = others.map(|(_, rows)| self.limit - rows.len()).sum();
             if room < self.members[crumb].len() {
-                return;
+                return Ok(());
             }
             for row in std::mem::take(&mut self.members[crumb]) {
                 let leaf = self.best_with_room(row, crumb, true);
-                self.members[leaf].push(row);
+                try_push(&mut self.members[leaf], row)?;
             }
         }
     }
@@ -109,20 +115,21 @@ impl<'a> Capacity<'a> {
         best.unwrap_or(own)
     }
 
-    fn auction(&mut self) {
+    fn auction(&mut self) -> Result<()> {
         for _ in 0..TURNS_MAX {
             let full: Vec<usize> =
-                (0..self.members.len()).filter(|&leaf| self.members[leaf].len() > self.limit).collect();
+                try_collect((0..self.members.len()).filter(|&leaf| self.members[leaf].len() > self.limit))?;
             if full.is_empty() {
-                return;
+                break;
             }
-            full.into_iter().for_each(|leaf| self.raise_price(leaf));
+            full.into_iter().try_for_each(|leaf| self.raise_price(leaf))?;
         }
+        Ok(())
     }
 
     /// Lets the rows that lose least leave, and raises the price to the loss of the last of them.
-    fn raise_price(&mut self, leaf: usize) {
-        let mut offers = self.offers(leaf);
+    fn raise_price(&mut self, leaf: usize) -> Result<()> {
+        let mut offers = self.offers(leaf)?;
         let excess = offers.len() - self.limit;
         if excess < offers.len() {
             offers.select_nth_unstable_by(excess - 1, Offer::order);
@@ -131,12 +138,13 @@ impl<'a> Capacity<'a> {
         self.members[leaf].clear();
         for (index, offer) in offers.iter().enumerate() {
             let to = if index < excess { offer.to } else { leaf };
-            self.members[to].push(offer.row);
+            try_push(&mut self.members[to], offer.row)?;
         }
+        Ok(())
     }
 
     /// For each row of a leaf, the best other leaf.
-    fn offers(&mut self, leaf: usize) -> Vec<Offer> {
+    fn offers(&mut self, leaf: usize) -> Result<Vec<Offer>> {
         let rows = std::mem::take(&mut self.members[leaf]);
         let offers = rows.iter().map(|&row| {
             self.price(row);
@@ -145,26 +153,28 @@ impl<'a> Capacity<'a> {
             let (to, best) = least(&self.priced);
             Offer { loss: best - own, row, to }
         });
-        let offers = offers.collect();
+        let offers = try_collect(offers)?;
         self.members[leaf] = rows;
-        offers
+        Ok(offers)
     }
 
     /// Moves what is still too much to the best leaf with room, rows that lose least first.
-    fn place_rest(&mut self) {
+    fn place_rest(&mut self) -> Result<()> {
         for leaf in 0..self.members.len() {
             if self.members[leaf].len() <= self.limit {
                 continue;
             }
-            let mut offers = self.offers(leaf);
+            let mut offers = self.offers(leaf)?;
             offers.sort_unstable_by(Offer::order);
             let excess = offers.len() - self.limit;
-            self.members[leaf] = offers[excess..].iter().map(|offer| offer.row).collect();
+            self.members[leaf].clear();
+            self.members[leaf].extend(offers[excess..].iter().map(|offer| offer.row));
             for offer in &offers[..excess] {
                 let to = self.best_with_room(offer.row, leaf, false);
-                self.members[to].push(offer.row);
+                try_push(&mut self.members[to], offer.row)?;
             }
         }
+        Ok(())
     }
 }
 
@@ -195,7 +205,7 @@ mod tests {
     use crate::types::rng::SplitMix64;
 
     fn assign(ranks: &[f32], leaves: usize, limit: usize) -> Vec<Vec<u32>> {
-        let members = Capacity::assign(ranks, &mut vec![0.0; leaves], limit).into_members();
+        let members = Capacity::assign(ranks, &mut vec![0.0; leaves], limit).unwrap().into_members();
         let mut all = members.concat();
         all.sort_unstable();
         assert_eq!(all, (0..(ranks.len() / leaves) as u32).collect::<Vec<_>>());
@@ -232,7 +242,7 @@ mod tests {
         let mut best = f32::INFINITY;
         for seed in 0..10 {
             let mut owners: Vec<usize> = (0..rows).map(|row| row % leaves).collect();
-            let order = shuffled(rows, &mut SplitMix64::new(seed));
+            let order = shuffled(rows, &mut SplitMix64::new(seed)).unwrap();
             let mut improved = true;
             while improved {
                 improved = false;
@@ -277,8 +287,8 @@ mod tests {
             ranks.extend(if row == 0 { [0.0, 1.0, 2.0] } else { [9.0, (row % 2) as f32, 0.5] });
         }
         let mut prices = [0.0; 3];
-        let mut capacity = Capacity::assign(&ranks, &mut prices, 7);
-        capacity.merge_crumbs(3);
+        let mut capacity = Capacity::assign(&ranks, &mut prices, 7).unwrap();
+        capacity.merge_crumbs(3).unwrap();
         let members = capacity.into_members();
         assert_eq!(members.iter().map(Vec::len).collect::<Vec<_>>(), [0, 7, 6]);
         assert!(members[1].contains(&0));

@@ -18,7 +18,9 @@ use super::kmeans::KmeansParams;
 use super::numbers::{normalise, MeanSum};
 use super::route::Router;
 use super::train::train;
+use crate::memory::{try_collect, try_extend, try_push, try_vec, try_with_capacity};
 use crate::pool::{Stop, Team};
+use crate::types::Result;
 use std::ops::Range;
 
 /// How to train a tree.
@@ -46,6 +48,9 @@ impl CellTree {
     /// Trains a tree on `sample`: n x dim, packed, finite, at least one row. Once `stop` says so it ends
     /// early, with a tree that is not good; the caller asks `stop` too.
     ///
+    /// # Errors
+    /// `OutOfMemory`.
+    ///
     /// # Panics
     /// If there are no rows.
     pub fn train<'p>(
@@ -54,13 +59,13 @@ impl CellTree {
         params: &TreeParams,
         pool: impl Into<Team<'p>>,
         stop: &Stop<'_>,
-    ) -> Self {
+    ) -> Result<Self> {
         assert!(dim > 0 && !sample.is_empty() && sample.len().is_multiple_of(dim));
-        let (centres, router) = train(sample, dim, params.cells, &params.kmeans, pool.into(), stop);
-        let Shape { order, child_ends } = Shape::new(centres, params);
-        let mut cell_of = vec![0; order.len()];
+        let (centres, router) = train(sample, dim, params.cells, &params.kmeans, pool.into(), stop)?;
+        let Shape { order, child_ends } = Shape::new(centres, params)?;
+        let mut cell_of = try_vec(order.len(), 0)?;
         order.iter().zip(0..).for_each(|(centre, cell)| cell_of[*centre as usize] = cell);
-        CellTree { child_ends, router, cell_of }
+        Ok(CellTree { child_ends, router, cell_of })
     }
 
     /// How many cells there are.
@@ -95,15 +100,19 @@ impl CellTree {
     }
 
     /// The cell of each row, and the squared distance from its nearest centre if wanted.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
     pub fn assign<'p>(
         &self,
         rows: &[f32],
         pool: impl Into<Team<'p>>,
         out: &mut [u32],
         distances: Option<&mut [f32]>,
-    ) {
-        self.router.assign(rows, pool.into(), &Stop::NEVER, out, distances);
+    ) -> Result<()> {
+        self.router.assign(rows, pool.into(), &Stop::NEVER, out, distances)?;
         out.iter_mut().for_each(|owner| *owner = self.cell_of[*owner as usize]);
+        Ok(())
     }
 }
 
@@ -116,7 +125,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn new(centres: Centroids, params: &TreeParams) -> Self {
+    fn new(centres: Centroids, params: &TreeParams) -> Result<Self> {
         let (limit, target) = fanout(centres.count(), params.fanout);
         let KmeansParams { seed, spherical, .. } = params.kmeans;
         // Bottom to top: the groups of each level, of nodes in the order in which they were found.
@@ -124,38 +133,40 @@ impl Shape {
         let mut nodes = centres;
         let split = LeafParams { leaf_target: target, leaf_max: limit, seed, spherical };
         while nodes.count() > limit {
-            let groups = split_into_leaves(&nodes.data, nodes.dim, &split);
-            let means = (0..groups.count()).flat_map(|group| centre(&nodes, groups.rows(group), spherical));
-            nodes = Centroids { data: means.collect(), dim: nodes.dim };
-            found.push(groups);
+            let groups = split_into_leaves(&nodes.data, nodes.dim, &split)?;
+            let mut means = try_vec(groups.count() * nodes.dim, 0.0)?;
+            for (group, mean) in means.chunks_exact_mut(nodes.dim).enumerate() {
+                centre(&nodes, groups.rows(group), spherical, mean)?;
+            }
+            nodes = Centroids { data: means, dim: nodes.dim };
+            try_push(&mut found, groups)?;
         }
         // Top to bottom: the order of one level orders the one below it.
         let mut child_ends = Vec::new();
-        let mut order: Vec<u32> = (0..nodes.count() as u32).collect();
+        let mut order: Vec<u32> = try_collect(0..nodes.count() as u32)?;
         for groups in found.into_iter().rev() {
             let mut order_below = Vec::new();
-            let mut ends = Vec::with_capacity(order.len());
+            let mut ends = try_with_capacity(order.len())?;
             for &node in &order {
-                order_below.extend_from_slice(groups.rows(node as usize));
+                try_extend(&mut order_below, groups.rows(node as usize).iter().copied())?;
                 ends.push(order_below.len() as u32);
             }
-            child_ends.push(ends);
+            try_push(&mut child_ends, ends)?;
             order = order_below;
         }
-        Shape { order, child_ends }
+        Ok(Shape { order, child_ends })
     }
 }
 
-/// The centre of some nodes.
-fn centre(nodes: &Centroids, members: &[u32], spherical: bool) -> Vec<f32> {
-    let mut sum = MeanSum::new(nodes.dim);
+/// Writes the centre of some nodes.
+fn centre(nodes: &Centroids, members: &[u32], spherical: bool, out: &mut [f32]) -> Result<()> {
+    let mut sum = MeanSum::new(nodes.dim)?;
     members.iter().for_each(|&node| sum.add(nodes.centre(node as usize)));
-    let mut centre = vec![0.0; nodes.dim];
-    sum.take_mean(&mut centre);
+    sum.take_mean(out);
     if spherical {
-        normalise(&mut centre);
+        normalise(out);
     }
-    centre
+    Ok(())
 }
 
 /// Most children of a node, and how many it should have so that all levels are alike and have some room.
@@ -186,7 +197,7 @@ mod tests {
     }
 
     fn train(rows: &[f32], dim: usize, cells: usize, fanout: usize, threads: usize) -> CellTree {
-        CellTree::train(rows, dim, &params(cells, fanout), &Pool::new(threads), &Stop::NEVER)
+        CellTree::train(rows, dim, &params(cells, fanout), &Pool::new(threads), &Stop::NEVER).unwrap()
     }
 
     #[test]
@@ -198,13 +209,13 @@ mod tests {
             let left = AtomicI32::new(looks);
             let none_left = || left.fetch_sub(1, Relaxed) <= 0;
             let stop = Stop::NEVER.with_callback(&none_left);
-            CellTree::train(&rows, dim, &params(2 * FLAT_CENTRES_MAX, 32), &Pool::new(1), &stop);
+            CellTree::train(&rows, dim, &params(2 * FLAT_CENTRES_MAX, 32), &Pool::new(1), &stop).unwrap();
         }
     }
 
     fn owners(tree: &CellTree, rows: &[f32], dim: usize) -> Vec<u32> {
         let mut owners = vec![0; rows.len() / dim];
-        tree.assign(rows, &Pool::new(2), &mut owners, None);
+        tree.assign(rows, &Pool::new(2), &mut owners, None).unwrap();
         owners
     }
 
@@ -254,10 +265,11 @@ mod tests {
         check(&tree, 128);
         assert!(tree.cell_count() > FLAT_CENTRES_MAX && tree.level_count() == 2);
         let mut distances = vec![0.0; 20_000];
-        tree.assign(&rows, &Pool::new(1), &mut [0; 20_000], Some(&mut distances));
+        tree.assign(&rows, &Pool::new(1), &mut [0; 20_000], Some(&mut distances)).unwrap();
         let found = distances.iter().map(|&d| f64::from(d)).sum::<f64>() / 20_000.0;
         let kmeans_params = params(0, 0).kmeans;
-        let flat = kmeans(&rows, dim, tree.cell_count(), &kmeans_params, &Pool::new(1), &Stop::NEVER);
+        let flat =
+            kmeans(&rows, dim, tree.cell_count(), &kmeans_params, &Pool::new(1), &Stop::NEVER).unwrap();
         let plain = objective(&rows, &flat);
         assert!(found < plain * 1.1, "{found} against {plain}");
     }
@@ -267,12 +279,12 @@ mod tests {
         let dim = 4;
         let rows = clustered(6000, dim, 60, 7);
         let tree = train(&rows, dim, 60, 12, 1);
-        let (order, ends) = group_by(&owners(&tree, &rows, dim), tree.cell_count());
+        let (order, ends) = group_by(&owners(&tree, &rows, dim), tree.cell_count()).unwrap();
         // Sum of squared distances from the mean of the rows in these cells.
         let spread = |cells: Range<usize>| {
             let below = cells.flat_map(|cell| members(&order, &ends, cell));
             let packed: Vec<f32> = below.flat_map(|&row| row_of(&rows, dim, row as usize)).copied().collect();
-            let mean = Centroids { data: mean_of(&packed, dim), dim };
+            let mean = Centroids { data: mean_of(&packed, dim).unwrap(), dim };
             objective(&packed, &mean) * (packed.len() / dim) as f64
         };
         let nodes: f64 = (0..tree.node_count(0)).map(|node| spread(tree.cells_below(0, node))).sum();
@@ -285,7 +297,7 @@ mod tests {
         let dim = 8;
         let rows = skewed(20_000, dim, 300, 2);
         let tree = train(&rows, dim, 100, 0, 2);
-        let (_, ends) = group_by(&owners(&tree, &rows, dim), tree.cell_count());
+        let (_, ends) = group_by(&owners(&tree, &rows, dim), tree.cell_count()).unwrap();
         let mut sizes: Vec<usize> = sizes(&ends).collect();
         sizes.sort_unstable();
         let mean = 20_000 / sizes.len();
@@ -323,7 +335,7 @@ mod tests {
         let rows = clustered(5000, 4, 30, 1);
         let now = std::sync::atomic::AtomicI32::new(1);
         let stop = Stop::NEVER.with_token(&now);
-        let tree = CellTree::train(&rows, 4, &params(1500, 0), &Pool::new(2), &stop);
+        let tree = CellTree::train(&rows, 4, &params(1500, 0), &Pool::new(2), &stop).unwrap();
         assert!(tree.cell_count() > 0);
     }
 

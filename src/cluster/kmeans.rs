@@ -12,8 +12,10 @@
 use super::assign::{assign_until, Centroids, NO_CENTROID};
 use super::numbers::{group_by, members, normalise, MeanSum};
 use super::seeding::{draw, seeds};
+use crate::memory::{try_collect, try_vec, try_with_capacity};
 use crate::pool::{Stop, Team};
 use crate::types::rng::SplitMix64;
+use crate::types::Result;
 
 /// Rounds end when at most one row in this many has changed its cell.
 const STOP_SHARE: usize = 500;
@@ -42,6 +44,9 @@ impl Default for KmeansParams {
 ///
 /// Returns 1 to `count` centroids; none if there are no rows or `count` is 0. Once `stop` says so it ends
 /// early, with centroids that are not good; the caller asks `stop` too.
+///
+/// # Errors
+/// `OutOfMemory`.
 pub fn kmeans<'p>(
     rows: &[f32],
     dim: usize,
@@ -49,31 +54,31 @@ pub fn kmeans<'p>(
     params: &KmeansParams,
     pool: impl Into<Team<'p>>,
     stop: &Stop<'_>,
-) -> Centroids {
+) -> Result<Centroids> {
     let pool = pool.into();
     assert!(dim > 0 && rows.len().is_multiple_of(dim));
     let mut random = SplitMix64::new(params.seed);
-    let mut centroids = Centroids { data: Vec::with_capacity(count.min(rows.len() / dim) * dim), dim };
-    let seeds = if count > 0 { seeds(rows, dim, count, &mut random) } else { Vec::new() };
+    let mut centroids = Centroids { data: try_with_capacity(count.min(rows.len() / dim) * dim)?, dim };
+    let seeds = if count > 0 { seeds(rows, dim, count, &mut random)? } else { Vec::new() };
     for seed in seeds {
         centroids.data.extend_from_slice(&rows[seed as usize * dim..][..dim]);
     }
     if centroids.count() == 0 {
-        return centroids;
+        return Ok(centroids);
     }
     finish_centres(&mut centroids.data, dim, params.spherical);
     let row_count = rows.len() / dim;
-    let mut before = vec![NO_CENTROID; row_count];
-    let mut owners = vec![0; row_count];
-    let mut distances = vec![0.0; row_count];
+    let mut before = try_vec(row_count, NO_CENTROID)?;
+    let mut owners = try_vec(row_count, 0)?;
+    let mut distances = try_vec(row_count, 0.0)?;
     for _ in 0..params.iterations_max.max(1) {
-        assign_until(rows, &centroids, pool, stop, &mut owners, Some(&mut distances));
+        assign_until(rows, &centroids, pool, stop, &mut owners, Some(&mut distances))?;
         if stop.check().is_err() {
             break;
         }
-        let (order, ends) = group_by(&owners, centroids.count());
-        move_to_means(rows, &order, &ends, &mut centroids, pool);
-        let restarted = restart_empty(rows, &order, &ends, &distances, &mut centroids, &mut random);
+        let (order, ends) = group_by(&owners, centroids.count())?;
+        move_to_means(rows, &order, &ends, &mut centroids, pool)?;
+        let restarted = restart_empty(rows, &order, &ends, &distances, &mut centroids, &mut random)?;
         finish_centres(&mut centroids.data, dim, params.spherical);
         let moved = owners.iter().zip(&before).filter(|(a, b)| a != b).count();
         if moved <= row_count / STOP_SHARE && !restarted {
@@ -81,7 +86,7 @@ pub fn kmeans<'p>(
         }
         std::mem::swap(&mut owners, &mut before);
     }
-    centroids
+    Ok(centroids)
 }
 
 fn finish_centres(data: &mut [f32], dim: usize, spherical: bool) {
@@ -97,19 +102,20 @@ pub(crate) fn move_to_means(
     ends: &[u32],
     centroids: &mut Centroids,
     pool: Team<'_>,
-) {
+) -> Result<()> {
     let dim = centroids.dim;
     let cells_a_part = centroids.count().div_ceil(64);
     let parts = centroids.data.chunks_mut(cells_a_part * dim).enumerate();
-    pool.for_each_of(parts, |(part, centres)| {
-        let mut sum = MeanSum::new(dim);
+    pool.try_for_each_of(parts, |(part, centres)| {
+        let mut sum = MeanSum::new(dim)?;
         for (i, centre) in centres.chunks_exact_mut(dim).enumerate() {
             for &row in members(order, ends, part * cells_a_part + i) {
                 sum.add(&rows[row as usize * dim..][..dim]);
             }
             sum.take_mean(centre);
         }
-    });
+        Ok(())
+    })
 }
 
 /// Puts each centroid without rows on a row of the cell with the largest sum of squared distances, drawn in
@@ -121,21 +127,20 @@ fn restart_empty(
     distances: &[f32],
     centroids: &mut Centroids,
     random: &mut SplitMix64,
-) -> bool {
+) -> Result<bool> {
     let dim = centroids.dim;
     let count = centroids.count();
-    let empty: Vec<usize> = (0..count).filter(|&cell| members(order, ends, cell).is_empty()).collect();
+    let empty: Vec<usize> = try_collect((0..count).filter(|&cell| members(order, ends, cell).is_empty()))?;
     if empty.is_empty() {
-        return false;
+        return Ok(false);
     }
-    let far =
-        |cell| members(order, ends, cell).iter().map(|&row| distances[row as usize]).collect::<Vec<_>>();
-    let mut sums: Vec<f32> = (0..count).map(|cell| far(cell).iter().sum()).collect();
-    let mut unused = Vec::new();
+    let far = |cell| members(order, ends, cell).iter().map(|&row| distances[row as usize]);
+    let mut sums: Vec<f32> = try_collect((0..count).map(|cell| far(cell).sum()))?;
+    let mut unused = try_with_capacity(empty.len())?;
     for &cell in &empty {
         let donor = (0..count).fold(0, |best, other| if sums[other] > sums[best] { other } else { best });
         if sums[donor] > 0.0 {
-            let weights = far(donor);
+            let weights = try_collect(far(donor))?;
             let total: f64 = weights.iter().map(|&d| f64::from(d)).sum();
             let row =
                 members(order, ends, donor)[draw(&weights, f64::from(random.next_f32()) * total)] as usize;
@@ -148,7 +153,7 @@ fn restart_empty(
     }
     let restarted = unused.len() < empty.len();
     remove(centroids, &unused);
-    restarted
+    Ok(restarted)
 }
 
 /// Removes the centroids numbered in `unused`, ascending.
@@ -176,12 +181,13 @@ mod tests {
             &Pool::new(threads),
             &Stop::NEVER,
         )
+        .unwrap()
     }
 
     /// Lloyd from random rows, one row and one centroid at a time, in f64.
     fn naive(rows: &[f32], dim: usize, count: usize, rounds: usize, seed: u64) -> Vec<f32> {
         let mut random = SplitMix64::new(seed);
-        let picks = shuffled(rows.len() / dim, &mut random);
+        let picks = shuffled(rows.len() / dim, &mut random).unwrap();
         let mut centres: Vec<f64> = Vec::new();
         for &pick in &picks[..count] {
             centres.extend(rows[pick as usize * dim..][..dim].iter().map(|&x| f64::from(x)));
@@ -267,7 +273,7 @@ mod tests {
         let mut rows = clustered(1000, 16, 9, 8);
         rows.chunks_exact_mut(16).for_each(normalise);
         let params = KmeansParams { spherical: true, ..KmeansParams::default() };
-        let centroids = kmeans(&rows, 16, 12, &params, &Pool::new(1), &Stop::NEVER);
+        let centroids = kmeans(&rows, 16, 12, &params, &Pool::new(1), &Stop::NEVER).unwrap();
         for centre in centroids.data.chunks_exact(16) {
             assert!((centre.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
         }
@@ -279,7 +285,7 @@ mod tests {
         let rows: Vec<f32> = (0..3000).map(|i| if i % 10 > 0 { 1.0 } else { i as f32 }).collect();
         let centroids = train(&rows, 1, 200, 1);
         let mut owners = vec![0; 3000];
-        assign(&rows, &centroids, &Pool::new(1), &mut owners, None);
+        assign(&rows, &centroids, &Pool::new(1), &mut owners, None).unwrap();
         let used = owners.iter().collect::<std::collections::HashSet<_>>().len();
         assert!(used >= 195, "{used} of {}", centroids.count());
     }

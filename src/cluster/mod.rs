@@ -1,16 +1,16 @@
 //! Rows into cells and leaves: sampling, k-means, the tree of centroids, balanced splits.
 //!
-//! In: packed f32 rows and a seed. Out: centroids, assignments, orders; never an error. The same input and
-//! seed give the same bits on any number of threads: work is cut into blocks whose size does not depend on
-//! the threads, and sums are formed in one order. Between kinds of CPU results may differ in the last bit,
-//! since the matrix product sums as its registers are wide.
+//! In: packed f32 rows and a seed. Out: centroids, assignments, orders; the only error is memory that is refused. The
+//! same input and seed give the same bits on any number of threads: work is cut into blocks whose size does not depend
+//! on the threads, and sums are formed in one order. Between kinds of CPU results may differ in the last bit, since the
+//! matrix product sums as its registers are wide.
 //!
 //! In the order of a build: `sample` picks the rows to train on; `train` finds the centres of cells, by `kmeans`;
 //! `hierarchy` makes a tree of them and names the nearest cells of all rows (`assign`, `route`); `balance` cuts the
 //! rows of a cell into leaves, by `capacity`. A cell is what a thread works on at a time; a leaf is what a search
 //! visits.
 //!
-//! Calls `kernels` and `pool`. No I/O, no clocks; rows must be finite, and are trusted to be.
+//! Calls `kernels`, `memory` and `pool`. No I/O, no clocks; rows must be finite, and are trusted to be.
 
 mod assign;
 mod balance;

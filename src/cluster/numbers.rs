@@ -3,6 +3,9 @@
 //! Plain loops over 16 lanes, which the compiler turns into vector code of the base instruction set; these
 //! sums are a small part of the work, the matrix product is the large one.
 
+use crate::memory::try_vec;
+use crate::types::Result;
+
 /// Numbers added side by side.
 const LANES: usize = 16;
 
@@ -34,8 +37,8 @@ pub(crate) struct MeanSum {
 
 impl MeanSum {
     /// A sum of no rows.
-    pub(crate) fn new(dim: usize) -> Self {
-        MeanSum { count: 0, in_group: 0, group: vec![0.0; dim], total: vec![0.0; dim] }
+    pub(crate) fn new(dim: usize) -> Result<Self> {
+        Ok(MeanSum { count: 0, in_group: 0, group: try_vec(dim, 0.0)?, total: try_vec(dim, 0.0)? })
     }
 
     /// Adds a row.
@@ -69,11 +72,11 @@ impl MeanSum {
 }
 
 /// The mean of packed rows; zeros for none.
-pub(crate) fn mean_of(rows: &[f32], dim: usize) -> Vec<f32> {
-    let (mut sum, mut mean) = (MeanSum::new(dim), vec![0.0; dim]);
+pub(crate) fn mean_of(rows: &[f32], dim: usize) -> Result<Vec<f32>> {
+    let (mut sum, mut mean) = (MeanSum::new(dim)?, try_vec(dim, 0.0)?);
     rows.chunks_exact(dim).for_each(|row| sum.add(row));
     sum.take_mean(&mut mean);
-    mean
+    Ok(mean)
 }
 
 /// Scales a row to length 1; a row of zeros stays.
@@ -85,8 +88,8 @@ pub(crate) fn normalise(row: &mut [f32]) {
 }
 
 /// Positions `0..groups.len()` sorted by group, stable, and the end of each group in that order.
-pub(crate) fn group_by(groups: &[u32], group_count: usize) -> (Vec<u32>, Vec<u32>) {
-    let mut ends = vec![0u32; group_count];
+pub(crate) fn group_by(groups: &[u32], group_count: usize) -> Result<(Vec<u32>, Vec<u32>)> {
+    let mut ends = try_vec(group_count, 0u32)?;
     groups.iter().for_each(|&group| ends[group as usize] += 1);
     let mut sum = 0;
     for end in &mut ends {
@@ -94,12 +97,12 @@ pub(crate) fn group_by(groups: &[u32], group_count: usize) -> (Vec<u32>, Vec<u32
         sum += *end;
         *end = first;
     }
-    let mut order = vec![0u32; groups.len()];
+    let mut order = try_vec(groups.len(), 0u32)?;
     for (position, &group) in groups.iter().enumerate() {
         order[ends[group as usize] as usize] = position as u32;
         ends[group as usize] += 1;
     }
-    (order, ends)
+    Ok((order, ends))
 }
 
 /// The positions in one group, as [`group_by`] ordered them.
@@ -115,10 +118,10 @@ mod tests {
     #[test]
     fn a_mean_of_many_equal_rows_is_that_row() {
         let rows = [0.1f32, -7.3e6, 3.3e-9].repeat(100_001);
-        for (mean, x) in mean_of(&rows, 3).iter().zip(&rows) {
+        for (mean, x) in mean_of(&rows, 3).unwrap().iter().zip(&rows) {
             assert!((mean / x - 1.0).abs() < 1e-6, "{mean} for {x}");
         }
-        assert_eq!(mean_of(&[], 2), [0.0, 0.0]);
+        assert_eq!(mean_of(&[], 2).unwrap(), [0.0, 0.0]);
     }
 
     #[test]
@@ -134,8 +137,8 @@ mod tests {
     #[test]
     fn grouping_is_a_stable_sort() {
         let groups = [2u32, 0, 2, 4, 0, 2];
-        assert_eq!(group_by(&groups, 5), (vec![1, 4, 0, 2, 5, 3], vec![2, 2, 5, 5, 6]));
-        assert_eq!(group_by(&[], 0), (vec![], vec![]));
+        assert_eq!(group_by(&groups, 5).unwrap(), (vec![1, 4, 0, 2, 5, 3], vec![2, 2, 5, 5, 6]));
+        assert_eq!(group_by(&[], 0).unwrap(), (vec![], vec![]));
     }
 
     #[test]

@@ -10,7 +10,9 @@
 
 use super::assign::{for_each_block, Nearest, Ranking, BLOCK_ROWS, NO_CENTROID};
 use super::numbers::{group_by, members};
+use crate::memory::{try_hold, try_vec, try_with_capacity};
 use crate::pool::{Stop, Team};
+use crate::types::Result;
 
 /// Groups that a row looks into.
 pub(crate) const BEAM: usize = 4;
@@ -35,14 +37,14 @@ struct Groups {
 
 impl Router {
     /// Compares every row with every cell.
-    pub(crate) fn flat(cells: &[f32], dim: usize) -> Self {
-        Router { dim, cells: Ranking::new(cells, dim), groups: None }
+    pub(crate) fn flat(cells: &[f32], dim: usize) -> Result<Self> {
+        Ok(Router { dim, cells: Ranking::new(cells, dim)?, groups: None })
     }
 
     /// Compares rows with the cells of the nearest groups; those of one group lie together and end at `ends`.
-    pub(crate) fn grouped(cells: &[f32], dim: usize, centres: &[f32], ends: Vec<u32>) -> Self {
-        let groups = Groups { centres: Ranking::new(centres, dim), ends };
-        Router { dim, cells: Ranking::new(cells, dim), groups: Some(groups) }
+    pub(crate) fn grouped(cells: &[f32], dim: usize, centres: &[f32], ends: Vec<u32>) -> Result<Self> {
+        let groups = Groups { centres: Ranking::new(centres, dim)?, ends };
+        Ok(Router { dim, cells: Ranking::new(cells, dim)?, groups: Some(groups) })
     }
 
     /// The nearest cell of each row, until `stop` says so; see [`assign`](super::assign).
@@ -53,34 +55,35 @@ impl Router {
         stop: &Stop<'_>,
         out: &mut [u32],
         distances: Option<&mut [f32]>,
-    ) {
+    ) -> Result<()> {
         match &self.groups {
             None => {
                 let find = |rows: &[f32], found: &mut Nearest<'_>| self.cells.nearest(rows, found);
-                for_each_block(rows, BLOCK_ROWS, &self.cells, pool, stop, out, distances, find);
+                for_each_block(rows, BLOCK_ROWS, &self.cells, pool, stop, out, distances, find)
             }
             Some(groups) => {
                 let find = |rows: &[f32], found: &mut Nearest<'_>| self.by_groups(groups, rows, found);
-                for_each_block(rows, GATHERED_ROWS, &self.cells, pool, stop, out, distances, find);
+                for_each_block(rows, GATHERED_ROWS, &self.cells, pool, stop, out, distances, find)
             }
         }
     }
 
-    fn by_groups(&self, groups: &Groups, rows: &[f32], found: &mut Nearest<'_>) {
+    fn by_groups(&self, groups: &Groups, rows: &[f32], found: &mut Nearest<'_>) -> Result<()> {
         let count = rows.len() / self.dim;
         let beam = BEAM.min(groups.ends.len());
-        let mut chosen = vec![0; count * beam];
-        let mut ranks = vec![0.0; count * beam];
+        let mut chosen = try_vec(count * beam, 0)?;
+        let mut ranks = try_vec(count * beam, 0.0)?;
         for (block, rows) in rows.chunks(BLOCK_ROWS * self.dim).enumerate() {
             let first = block * BLOCK_ROWS * beam;
             let range = first..first + rows.len() / self.dim * beam;
             let mut nearest = Nearest::new(beam, &mut chosen[range.clone()], &mut ranks[range]);
-            groups.centres.nearest(rows, &mut nearest);
+            groups.centres.nearest(rows, &mut nearest)?;
         }
         // Where ranks overflow, a row may have chosen fewer groups.
         chosen.iter_mut().for_each(|group| *group = if *group == NO_CENTROID { 0 } else { *group });
-        offer_by_group(&self.cells, &groups.ends, rows, &chosen, found);
+        offer_by_group(&self.cells, &groups.ends, rows, &chosen, found)?;
         found.close();
+        Ok(())
     }
 }
 
@@ -94,11 +97,11 @@ pub(crate) fn offer_by_group(
     rows: &[f32],
     chosen: &[u32],
     found: &mut Nearest<'_>,
-) {
+) -> Result<()> {
     let dim = centroids.dim();
     let choices_a_row = chosen.len() / (rows.len() / dim).max(1);
-    let (order, order_ends) = group_by(chosen, ends.len());
-    let mut gathered = Vec::with_capacity(BLOCK_ROWS * dim);
+    let (order, order_ends) = group_by(chosen, ends.len())?;
+    let mut gathered = try_with_capacity(BLOCK_ROWS * dim)?;
     let mut products = Vec::new();
     for group in 0..ends.len() {
         let first = if group == 0 { 0 } else { ends[group - 1] };
@@ -107,10 +110,12 @@ pub(crate) fn offer_by_group(
             let row = |choice: usize| choices[choice] as usize / choices_a_row;
             gathered.clear();
             (0..choices.len()).for_each(|i| gathered.extend_from_slice(&rows[row(i) * dim..][..dim]));
+            try_hold(&mut products, BLOCK_ROWS * range.len())?;
             products.resize(products.len().max(BLOCK_ROWS * range.len()), 0.0);
-            centroids.offer(&gathered, range.clone(), &mut products, row, found);
+            centroids.offer(&gathered, range.clone(), &mut products, row, found)?;
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -125,16 +130,16 @@ mod tests {
     fn routers(cells: usize, dim: usize) -> (Vec<f32>, Router, Router) {
         let rows = clustered(cells, dim, 30, 1);
         let params = LeafParams { leaf_target: 20, leaf_max: 0, seed: 1, spherical: false };
-        let groups = split_into_leaves(&rows, dim, &params);
+        let groups = split_into_leaves(&rows, dim, &params).unwrap();
         let cells: Vec<f32> =
             groups.order.iter().flat_map(|&cell| &rows[cell as usize * dim..][..dim]).copied().collect();
         let mut centres = Vec::new();
         for group in 0..groups.count() {
             let first = if group == 0 { 0 } else { groups.ends[group - 1] } as usize;
-            centres.extend(mean_of(&cells[first * dim..groups.ends[group] as usize * dim], dim));
+            centres.extend(mean_of(&cells[first * dim..groups.ends[group] as usize * dim], dim).unwrap());
         }
-        let flat = Router::flat(&cells, dim);
-        let grouped = Router::grouped(&cells, dim, &centres, groups.ends);
+        let flat = Router::flat(&cells, dim).unwrap();
+        let grouped = Router::grouped(&cells, dim, &centres, groups.ends).unwrap();
         (cells, grouped, flat)
     }
 
@@ -142,7 +147,7 @@ mod tests {
         let count = rows.len() / router.dim;
         let (mut out, mut distances) = (vec![0; count], vec![0.0; count]);
         let pool = Pool::new(threads);
-        router.assign(rows, (&pool).into(), &Stop::NEVER, &mut out, Some(&mut distances));
+        router.assign(rows, (&pool).into(), &Stop::NEVER, &mut out, Some(&mut distances)).unwrap();
         (out, distances)
     }
 
@@ -176,7 +181,7 @@ mod tests {
         let rows = clustered(100, 6, 30, 3);
         let (mut ids, mut distances) = (vec![0; 5000], vec![0.0; 5000]);
         let groups = grouped.groups.as_ref().unwrap();
-        grouped.by_groups(groups, &rows, &mut Nearest::new(50, &mut ids, &mut distances));
+        grouped.by_groups(groups, &rows, &mut Nearest::new(50, &mut ids, &mut distances)).unwrap();
         for (ids, distances) in ids.chunks_exact(50).zip(distances.chunks_exact(50)) {
             assert!(distances.is_sorted());
             let mut named: Vec<u32> = ids.iter().copied().filter(|&id| id != NO_CENTROID).collect();

@@ -10,7 +10,9 @@
 
 use super::numbers::mean_of;
 use crate::kernels::gemm::inner_products;
+use crate::memory::{try_collect, try_extend, try_reserve, try_vec, try_with_capacity};
 use crate::types::rng::SplitMix64;
+use crate::types::{Error, Result};
 use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -28,50 +30,52 @@ const CANDIDATES: usize = 4;
 
 /// Positions of at most `count` rows to begin with (not 0): fewer if there are fewer distinct rows, never two
 /// equal ones.
-pub(crate) fn seeds(rows: &[f32], dim: usize, count: usize, random: &mut SplitMix64) -> Vec<u32> {
+pub(crate) fn seeds(rows: &[f32], dim: usize, count: usize, random: &mut SplitMix64) -> Result<Vec<u32>> {
     if count > SPREAD_CENTRES_MAX {
         return distinct(rows, dim, count, random);
     }
-    let sample = distinct(rows, dim, (count * SAMPLE_ROWS).max(SAMPLE_ROWS_MIN), random);
+    let sample = distinct(rows, dim, (count * SAMPLE_ROWS).max(SAMPLE_ROWS_MIN), random)?;
     if sample.len() <= count {
-        return sample;
+        return Ok(sample);
     }
-    let chosen = spread(&Distances::new(rows, dim, &sample), count, random);
-    chosen.into_iter().map(|index| sample[index]).collect()
+    let chosen = spread(&Distances::new(rows, dim, &sample)?, count, random)?;
+    try_collect(chosen.into_iter().map(|index| sample[index]))
 }
 
 /// Positions of `wanted` random rows of which no two are equal, or of one of each kind if there are fewer.
-fn distinct(rows: &[f32], dim: usize, wanted: usize, random: &mut SplitMix64) -> Vec<u32> {
-    let mut seen = HashSet::with_capacity(wanted);
-    let mut positions = Vec::with_capacity(wanted);
+fn distinct(rows: &[f32], dim: usize, wanted: usize, random: &mut SplitMix64) -> Result<Vec<u32>> {
+    let mut seen = HashSet::new();
+    seen.try_reserve(wanted).map_err(|_| Error::out_of_memory("a table of rows", 16 * wanted as u64))?;
+    let mut positions = try_with_capacity(wanted)?;
     let count = rows.len() / dim;
     let mut bytes = Vec::new();
-    for position in shuffled(count, random) {
+    for position in shuffled(count, random)? {
         if positions.len() == wanted {
             break;
         }
-        if seen.insert(row_hash(&rows[position as usize * dim..][..dim], &mut bytes)) {
+        if seen.insert(row_hash(&rows[position as usize * dim..][..dim], &mut bytes)?) {
             positions.push(position);
         }
     }
-    positions
+    Ok(positions)
 }
 
 /// `0..count` in random order.
-pub(crate) fn shuffled(count: usize, random: &mut SplitMix64) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..count as u32).collect();
+pub(crate) fn shuffled(count: usize, random: &mut SplitMix64) -> Result<Vec<u32>> {
+    let mut order: Vec<u32> = try_collect(0..count as u32)?;
     for i in 0..count {
         order.swap(i, i + random.below((count - i) as u64) as usize);
     }
-    order
+    Ok(order)
 }
 
 /// A hash by which equal rows are found; both zeros are equal.
-pub(crate) fn row_hash(row: &[f32], bytes: &mut Vec<u8>) -> u64 {
+pub(crate) fn row_hash(row: &[f32], bytes: &mut Vec<u8>) -> Result<u64> {
     bytes.clear();
+    try_reserve(bytes, size_of_val(row))?;
     // -0 + 0 is 0.
     row.iter().for_each(|x| bytes.extend_from_slice(&(x + 0.0).to_ne_bytes()));
-    xxh3_64(bytes)
+    Ok(xxh3_64(bytes))
 }
 
 /// Squared distances between the rows of a sample.
@@ -81,19 +85,19 @@ struct Distances {
 }
 
 impl Distances {
-    fn new(rows: &[f32], dim: usize, sample: &[u32]) -> Self {
-        let mut gathered = Vec::with_capacity(sample.len() * dim);
+    fn new(rows: &[f32], dim: usize, sample: &[u32]) -> Result<Self> {
+        let mut gathered = try_with_capacity(sample.len() * dim)?;
         for &position in sample {
             gathered.extend_from_slice(&rows[position as usize * dim..][..dim]);
         }
         // Around their mean the products are small, and their differences good.
-        let mean = mean_of(&gathered, dim);
+        let mean = mean_of(&gathered, dim)?;
         for row in gathered.chunks_exact_mut(dim) {
             row.iter_mut().zip(&mean).for_each(|(x, m)| *x -= m);
         }
-        let mut products = vec![0.0; sample.len() * sample.len()];
-        inner_products(&gathered, &gathered, dim, &mut products);
-        Distances { count: sample.len(), products }
+        let mut products = try_vec(sample.len() * sample.len(), 0.0)?;
+        inner_products(&gathered, &gathered, dim, &mut products)?;
+        Ok(Distances { count: sample.len(), products })
     }
 
     /// From row `index` to each.
@@ -107,10 +111,11 @@ impl Distances {
 }
 
 /// Greedy k-means++: indices of at most `count` rows.
-fn spread(distances: &Distances, count: usize, random: &mut SplitMix64) -> Vec<usize> {
+fn spread(distances: &Distances, count: usize, random: &mut SplitMix64) -> Result<Vec<usize>> {
     let first = random.below(distances.count as u64) as usize;
-    let mut chosen = vec![first];
-    let mut nearest: Vec<f32> = distances.from(first).collect();
+    let mut chosen = try_with_capacity(count)?;
+    try_extend(&mut chosen, [first])?;
+    let mut nearest: Vec<f32> = try_collect(distances.from(first))?;
     while chosen.len() < count {
         let total: f64 = nearest.iter().map(|&d| f64::from(d)).sum();
         if !(total > 0.0 && total.is_finite()) {
@@ -128,7 +133,7 @@ fn spread(distances: &Distances, count: usize, random: &mut SplitMix64) -> Vec<u
         nearest[best.1] = 0.0;
         nearest.iter_mut().zip(distances.from(best.1)).for_each(|(old, d)| *old = old.min(d));
     }
-    chosen
+    Ok(chosen)
 }
 
 /// The index at which the running sum of `weights` passes `point`; the last that weighs, if rounding hides
@@ -156,7 +161,7 @@ mod tests {
         let kinds = 37;
         let rows: Vec<f32> = (0..500).flat_map(|i| [(i % kinds) as f32, 1.0, -0.0]).collect();
         for count in [1, 5, 36, 37, 38, 300, 499] {
-            let seeds = seeds(&rows, 3, count, &mut SplitMix64::new(3));
+            let seeds = seeds(&rows, 3, count, &mut SplitMix64::new(3)).unwrap();
             let kinds_found: HashSet<u32> = seeds.iter().map(|s| s % kinds).collect();
             assert_eq!(seeds.len(), count.min(kinds as usize), "{count}");
             assert_eq!(kinds_found.len(), seeds.len());
@@ -166,7 +171,7 @@ mod tests {
     #[test]
     fn a_shuffle_keeps_every_number_once() {
         for count in [0, 1, 10, 1000] {
-            let mut order = shuffled(count, &mut SplitMix64::new(7));
+            let mut order = shuffled(count, &mut SplitMix64::new(7)).unwrap();
             assert!(count < 10 || !order.is_sorted());
             order.sort_unstable();
             assert_eq!(order, (0..count as u32).collect::<Vec<_>>());
@@ -175,14 +180,14 @@ mod tests {
 
     #[test]
     fn both_zeros_are_one_row() {
-        assert_eq!(distinct(&[0.0, -0.0, -0.0, 0.0], 1, 4, &mut SplitMix64::new(1)).len(), 1);
+        assert_eq!(distinct(&[0.0, -0.0, -0.0, 0.0], 1, 4, &mut SplitMix64::new(1)).unwrap().len(), 1);
     }
 
     #[test]
     fn seeds_fall_into_every_far_cluster() {
         let rows: Vec<f32> = (0..800).map(|i| (i % 8 * 1000) as f32 + (i / 8) as f32 * 0.01).collect();
         for seed in 0..20 {
-            let seeds = seeds(&rows, 1, 8, &mut SplitMix64::new(seed));
+            let seeds = seeds(&rows, 1, 8, &mut SplitMix64::new(seed)).unwrap();
             let clusters: HashSet<u32> = seeds.iter().map(|s| s % 8).collect();
             assert_eq!(clusters.len(), 8);
         }

@@ -13,8 +13,10 @@ use super::kmeans::{kmeans, move_to_means, KmeansParams};
 use super::numbers::{group_by, members, normalise};
 use super::route::Router;
 use super::seeding::seeds;
+use crate::memory::{try_collect, try_defaults, try_vec, try_with_capacity};
 use crate::pool::{Pool, Stop, Team};
 use crate::types::rng::SplitMix64;
+use crate::types::Result;
 
 /// Up to this many centres, rows are compared with every one.
 pub(crate) const FLAT_CENTRES_MAX: usize = 1024;
@@ -29,6 +31,9 @@ const SMALL: usize = 8;
 const RESIZES_MAX: u32 = 2;
 
 /// Trains about `wanted` centres on `sample` and gives them in the order of the router.
+///
+/// # Errors
+/// `OutOfMemory`.
 pub(crate) fn train(
     sample: &[f32],
     dim: usize,
@@ -36,42 +41,46 @@ pub(crate) fn train(
     params: &KmeansParams,
     pool: Team<'_>,
     stop: &Stop<'_>,
-) -> (Centroids, Router) {
-    let mut owners = vec![0; sample.len() / dim];
-    let centres = first_centres(sample, dim, wanted, params, pool, stop);
+) -> Result<(Centroids, Router)> {
+    let mut owners = try_vec(sample.len() / dim, 0)?;
+    let centres = first_centres(sample, dim, wanted, params, pool, stop)?;
     let rounds = if centres.count() > FLAT_CENTRES_MAX { params.iterations_max } else { RESIZES_MAX };
-    let (mut ordered, mut way) = router(centres, params, pool, stop);
+    let (mut ordered, mut way) = router(centres, params, pool, stop)?;
     for _ in 0..rounds {
-        way.assign(sample, pool, stop, &mut owners, None);
+        way.assign(sample, pool, stop, &mut owners, None)?;
         // Once stopped, some owners are of the round before, which may have had more centres.
         if stop.check().is_err() {
             break;
         }
-        let (order, ends) = group_by(&owners, ordered.count());
+        let (order, ends) = group_by(&owners, ordered.count())?;
         if ordered.count() <= FLAT_CENTRES_MAX && !out_of_bounds(&ends) {
             break;
         }
-        let centres = resized(sample, ordered, &order, &ends, params, pool, stop);
-        (ordered, way) = router(centres, params, pool, stop);
+        let centres = resized(sample, ordered, &order, &ends, params, pool, stop)?;
+        (ordered, way) = router(centres, params, pool, stop)?;
     }
-    (ordered, way)
+    Ok((ordered, way))
 }
 
 /// The way to the centres, by groups if there are many; and the centres in its order.
-fn router(centres: Centroids, params: &KmeansParams, pool: Team<'_>, stop: &Stop<'_>) -> (Centroids, Router) {
+fn router(
+    centres: Centroids,
+    params: &KmeansParams,
+    pool: Team<'_>,
+    stop: &Stop<'_>,
+) -> Result<(Centroids, Router)> {
     let (count, dim) = (centres.count(), centres.dim);
     if count <= FLAT_CENTRES_MAX {
-        let router = Router::flat(&centres.data, dim);
-        return (centres, router);
+        let router = Router::flat(&centres.data, dim)?;
+        return Ok((centres, router));
     }
-    let groups = kmeans(&centres.data, dim, count.isqrt(), params, pool, stop);
-    let mut owners = vec![0; count];
-    assign(&centres.data, &groups, pool, &mut owners, None);
-    let (order, ends) = group_by(&owners, groups.count());
-    let data = order.iter().flat_map(|&centre| centres.centre(centre as usize)).copied().collect();
-    let ordered = Centroids { data, dim };
-    let router = Router::grouped(&ordered.data, dim, &groups.data, ends);
-    (ordered, router)
+    let groups = kmeans(&centres.data, dim, count.isqrt(), params, pool, stop)?;
+    let mut owners = try_vec(count, 0)?;
+    assign(&centres.data, &groups, pool, &mut owners, None)?;
+    let (order, ends) = group_by(&owners, groups.count())?;
+    let ordered = Centroids { data: packed(&centres.data, dim, &order)?, dim };
+    let router = Router::grouped(&ordered.data, dim, &groups.data, ends)?;
+    Ok((ordered, router))
 }
 
 /// Centres by k-means alone, or where they are many random rows to begin with.
@@ -82,14 +91,20 @@ fn first_centres(
     params: &KmeansParams,
     pool: Team<'_>,
     stop: &Stop<'_>,
-) -> Centroids {
+) -> Result<Centroids> {
     let wanted = wanted.clamp(1, sample.len() / dim);
     if wanted <= FLAT_CENTRES_MAX {
         return kmeans(sample, dim, wanted, params, pool, stop);
     }
-    let seeds = seeds(sample, dim, wanted, &mut SplitMix64::new(params.seed));
-    let data = seeds.iter().flat_map(|&row| row_of(sample, dim, row as usize)).copied().collect();
-    Centroids { data, dim }
+    let seeds = seeds(sample, dim, wanted, &mut SplitMix64::new(params.seed))?;
+    Ok(Centroids { data: packed(sample, dim, &seeds)?, dim })
+}
+
+/// The rows of these numbers, one after the other.
+fn packed(rows: &[f32], dim: usize, numbers: &[u32]) -> Result<Vec<f32>> {
+    let mut packed = try_with_capacity(numbers.len() * dim)?;
+    numbers.iter().for_each(|&row| packed.extend_from_slice(row_of(rows, dim, row as usize)));
+    Ok(packed)
 }
 
 pub(crate) fn row_of(rows: &[f32], dim: usize, row: usize) -> &[f32] {
@@ -105,11 +120,10 @@ fn train_on(
     part: usize,
     params: &KmeansParams,
     stop: &Stop<'_>,
-) -> Vec<f32> {
-    let mut packed = Vec::with_capacity(rows.len() * dim);
-    rows.iter().for_each(|&row| packed.extend_from_slice(row_of(sample, dim, row as usize)));
+) -> Result<Vec<f32>> {
+    let packed = packed(sample, dim, rows)?;
     let kmeans_params = KmeansParams { seed: params.seed.wrapping_add(1 + part as u64), ..*params };
-    kmeans(&packed, dim, wanted, &kmeans_params, &Pool::new(1), stop).data
+    Ok(kmeans(&packed, dim, wanted, &kmeans_params, &Pool::new(1), stop)?.data)
 }
 
 /// Rows of each cell, from where they end.
@@ -141,20 +155,23 @@ fn resized(
     params: &KmeansParams,
     pool: Team<'_>,
     stop: &Stop<'_>,
-) -> Centroids {
+) -> Result<Centroids> {
     let dim = cells.dim;
-    move_to_means(sample, order, ends, &mut cells, pool);
+    move_to_means(sample, order, ends, &mut cells, pool)?;
     if params.spherical {
         cells.data.chunks_exact_mut(dim).for_each(normalise);
     }
-    let mut parts = vec![Vec::new(); cells.count()];
-    pool.for_each_of(parts.iter_mut().enumerate(), |(cell, part)| {
+    let mut parts: Vec<Vec<f32>> = try_defaults(cells.count())?;
+    pool.try_for_each_of(parts.iter_mut().enumerate(), |(cell, part)| {
         let rows = members(order, ends, cell);
         *part = match pieces(rows.len(), order.len(), ends.len()) {
             0 => Vec::new(),
-            1 => cells.centre(cell).to_vec(),
-            pieces => train_on(sample, dim, rows, pieces, cell, params, stop),
+            1 => try_collect(cells.centre(cell).iter().copied())?,
+            pieces => train_on(sample, dim, rows, pieces, cell, params, stop)?,
         };
-    });
-    Centroids { data: parts.concat(), dim }
+        Ok(())
+    })?;
+    let mut data = try_with_capacity(parts.iter().map(Vec::len).sum())?;
+    parts.iter().for_each(|part| data.extend_from_slice(part));
+    Ok(Centroids { data, dim })
 }

@@ -4,6 +4,7 @@
 //! rename. Until then a reader sees what was there before, or no index. What a failed or killed build leaves behind is
 //! removed: by the build itself, or by the next.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,6 +19,7 @@ use crate::format::manifest::SEGMENTS_MAX;
 use crate::format::{remove_strays, Manifest, SegmentHeader, SegmentWriter};
 use crate::input::{self, Rows};
 use crate::kernels::Kernels;
+use crate::memory::{try_collect, try_push, try_vec};
 use crate::pool::cancel::Stop;
 use crate::pool::Pool;
 use crate::types::params::{BuildParams, LinkMode, NO_ID, SEGMENT_ROWS_MAX};
@@ -84,26 +86,21 @@ fn build_planned(
     plan.stop.check()?;
     let guard = vfs.lock().map_err(|e| Error::io(format_args!("{}: cannot lock", vfs.display()), &e))?;
     let Some(_guard) = guard else {
-        let what = format!("{} is being written by another build; wait for it", vfs.display());
+        let what = format_args!("{} is being written by another build; wait for it", vfs.display());
         return Err(Error::new(Status::Busy, what));
     };
     let before = Before::load(&**vfs, params.replace)?;
-    let tell = |level, line: &dyn Fn() -> String| {
-        if let Some(log) = job.log {
-            log(level, &format!("{}: {}", vfs.display(), line()));
-        }
-    };
+    let tell = |level, line: fmt::Arguments<'_>| job.tell(level, format_args!("{}: {line}", vfs.display()));
     if matches!(before, Before::Damaged) {
-        tell(LogLevel::Warn, &|| "the index that is here is damaged; it is replaced".to_owned());
+        tell(LogLevel::Warn, format_args!("the index that is here is damaged; it is replaced"));
     }
     if plan.threads < plan.threads_asked {
         let (threads, asked) = (plan.threads, plan.threads_asked);
-        tell(LogLevel::Warn, &|| format!("the memory limit has room for {threads} threads of {asked}"));
+        tell(LogLevel::Warn, format_args!("the memory limit has room for {threads} threads of {asked}"));
     }
     if let Some(bytes) = plan.unlinked_for {
-        tell(LogLevel::Warn, &|| {
-            format!("rows are not linked: making links needs {bytes} bytes, and the memory limit has no room")
-        });
+        let what = "rows are not linked: making links needs";
+        tell(LogLevel::Warn, format_args!("{what} {bytes} bytes, and the memory limit has no room"));
     }
     before.make_durable(&**vfs)?;
     sweep(&**vfs, &|number| before.keeps(number), job)?;
@@ -119,7 +116,7 @@ fn build_planned(
     };
     let built = build_segments(vfs, source, ids, params, job, plan, pool, &before, &mut report);
     if pool.is_short() {
-        tell(LogLevel::Warn, &|| no_threads(pool));
+        tell(LogLevel::Warn, format_args!("{}", no_threads(pool)));
     }
     match built {
         Ok(manifest) => {
@@ -128,9 +125,10 @@ fn build_planned(
             report.generation = manifest.generation;
             let (rows, segments, bytes) = (report.rows, manifest.segments.len(), report.disk_bytes);
             let seconds = started.elapsed().as_secs_f64();
-            tell(LogLevel::Info, &|| {
-                format!("built {rows} rows, {segments} segments, {bytes} bytes, in {seconds:.1} s")
-            });
+            tell(
+                LogLevel::Info,
+                format_args!("built {rows} rows, {segments} segments, {bytes} bytes, in {seconds:.1} s"),
+            );
             Ok(report)
         }
         Err(error) => {
@@ -156,7 +154,7 @@ impl Before {
         match Manifest::load(vfs) {
             Ok(_) if !replace => {
                 let what =
-                    format!("{} holds an index; choose another directory or replace it", vfs.display());
+                    format_args!("{} holds an index; choose another directory or replace it", vfs.display());
                 Err(Error::new(Status::Exists, what))
             }
             Ok(manifest) => Ok(Before::Index(manifest)),
@@ -205,7 +203,7 @@ impl Before {
 /// The number after one of the directory's. No index was ever committed so often that there is none.
 fn following(vfs: &dyn Vfs, what: &str, number: u64) -> Result<u64> {
     number.checked_add(1).ok_or_else(|| {
-        let sentence = format!(
+        let sentence = format_args!(
             "{}: {number} is the last {what} there can be, and no build wrote it; build into an empty directory",
             vfs.display()
         );
@@ -399,9 +397,7 @@ fn check_ids(rows: u64, ids: Option<&[u64]>, stop: &Stop<'_>) -> Result<()> {
 /// Removes temporary files and the segments that are not `kept`.
 fn sweep(vfs: &dyn Vfs, kept: &dyn Fn(u64) -> bool, job: &Job<'_>) -> Result<()> {
     for name in remove_strays(vfs, kept)? {
-        if let Some(log) = job.log {
-            log(LogLevel::Debug, &format!("removed {}", vfs.display_file(name)));
-        }
+        job.tell(LogLevel::Debug, format_args!("removed {}", vfs.display_file(name)));
     }
     Ok(())
 }
@@ -435,7 +431,7 @@ fn build_segments(
             pool,
             threads: plan.threads,
             stop,
-            caller: std::thread::current().id(),
+            caller: build::this_thread(),
             report: &tell,
         };
         let number = manifest.next_number;
@@ -451,14 +447,14 @@ fn build_segments(
         let mut writer = SegmentWriter::create(vfs, header)?;
         let segment_ids = ids.map(|ids| &ids[first as usize..(first + rows) as usize]);
         let phases = build::segment::build(&work, &layout, &range, segment_ids, first, &mut writer)?;
-        phases.into_iter().for_each(|(phase, ns)| report.add_phase(phase, ns));
+        phases.into_iter().try_for_each(|(phase, ns)| report.add_phase(phase, ns))?;
         report.links |= layout.links;
         let synced = Instant::now();
         work.progress("sync", 0, 1)?;
         let entry = writer.finish()?;
-        report.add_phase("sync", synced.elapsed().as_nanos() as u64);
+        report.add_phase("sync", synced.elapsed().as_nanos() as u64)?;
         report.disk_bytes += entry.file_bytes;
-        manifest.segments.push(entry);
+        try_push(&mut manifest.segments, entry)?;
         manifest.next_number = following(&**vfs, "file number", number)?;
         first += rows;
     }
@@ -477,7 +473,7 @@ fn no_segments(
     before: &Before,
 ) -> Result<Manifest> {
     Ok(Manifest {
-        uuid: uuid(seed, source),
+        uuid: uuid(seed, source)?,
         generation: match before {
             Before::Index(manifest) => following(vfs, "generation", manifest.generation)?,
             _ => 1,
@@ -493,8 +489,8 @@ fn no_segments(
 
 /// A name for the index that two builds of other content hardly share; no clock and no process in it, so that the same
 /// input and seed give the same bytes.
-fn uuid(seed: u64, source: &dyn Rows) -> [u8; 16] {
-    let mut sample = vec![0u8; source.dim() * source.element_type().bytes()];
+fn uuid(seed: u64, source: &dyn Rows) -> Result<[u8; 16]> {
+    let mut sample = try_vec(source.row_bytes(), 0u8)?;
     let mut hash = xxhash_rust::xxh3::Xxh3::with_seed(seed);
     hash.update(&source.rows().to_le_bytes());
     for row in [0, source.rows() / 2, source.rows().saturating_sub(1)] {
@@ -502,7 +498,7 @@ fn uuid(seed: u64, source: &dyn Rows) -> [u8; 16] {
             hash.update(&sample);
         }
     }
-    hash.digest128().to_le_bytes()
+    Ok(hash.digest128().to_le_bytes())
 }
 
 /// A run of the rows of a source, as a source.
@@ -510,6 +506,13 @@ struct RowRange<'a> {
     source: &'a dyn Rows,
     first: u64,
     rows: u64,
+}
+
+impl RowRange<'_> {
+    /// The numbers that rows of the run have in the source.
+    fn of_source(&self, rows: &[u64]) -> Result<Vec<u64>> {
+        try_collect(rows.iter().map(|row| self.first + row))
+    }
 }
 
 impl Rows for RowRange<'_> {
@@ -533,8 +536,7 @@ impl Rows for RowRange<'_> {
         if self.first == 0 {
             return self.source.gather(rows, out);
         }
-        let rows: Vec<u64> = rows.iter().map(|row| self.first + row).collect();
-        self.source.gather(&rows, out)
+        self.source.gather(&self.of_source(rows)?, out)
     }
 
     fn reads_ahead(&self) -> bool {
@@ -545,8 +547,10 @@ impl Rows for RowRange<'_> {
         if self.first == 0 {
             return self.source.announce(rows);
         }
-        let rows: Vec<u64> = rows.iter().map(|row| self.first + row).collect();
-        self.source.announce(&rows);
+        // A hint: without memory it is not given.
+        if let Ok(rows) = self.of_source(rows) {
+            self.source.announce(&rows);
+        }
     }
 
     fn number(&self, row: u64) -> u64 {

@@ -285,7 +285,7 @@ impl Database {
             segment.centroids.read(number, &mut centre)?;
         }
         let kernels = Kernels::detect();
-        let mut encoder = Encoder::new(kernels, shape, self.metric(), quantiser.mean());
+        let mut encoder = Encoder::new(kernels, shape, self.metric(), quantiser.mean())?;
         encoder.encode(rotated.as_slice(), centre.as_slice(), code);
         Ok(())
     }

@@ -75,7 +75,7 @@ impl Database {
         if needed > limit {
             return Err(Error::out_of_memory(format_args!("opening {}", vfs.display()), needed));
         }
-        let budget = Budget::new(limit);
+        let budget = Budget::new(limit)?;
         let mut shares = Vec::new();
         let mut segments = Vec::with_capacity(manifest.segments.len());
         let mut mapped = !options.no_mmap;
@@ -104,7 +104,7 @@ impl Database {
         let inner = Inner {
             kernels: Kernels::detect(),
             pool: options.pool.clone().unwrap_or_else(|| Arc::new(Pool::new(thread_count(options.threads)))),
-            scratches: ScratchPool::new(SCRATCHES_MAX, scratch_bytes, budget.clone()),
+            scratches: ScratchPool::new(SCRATCHES_MAX, scratch_bytes, budget.clone())?,
             vector_cache: VectorCache::new(to_usize(caches.vectors.bytes())),
             answers: AnswerCache::new(to_usize(caches.answers.bytes())),
             caches: Mutex::new(caches),

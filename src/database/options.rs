@@ -1,10 +1,11 @@
 //! How to open, and how to run a long job. Defaults are what the C API's NULL means.
 
+use std::fmt;
 use std::sync::atomic::AtomicI32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::memory::probe;
+use crate::memory::{probe, try_text};
 use crate::pool::cancel::Stop;
 use crate::pool::{Pool, THREADS_MAX};
 
@@ -83,6 +84,13 @@ impl<'a> Job<'a> {
         match self.cancel {
             Some(token) => stop.with_token(token),
             None => stop,
+        }
+    }
+
+    /// Says a line to whoever listens; without memory for it, nothing.
+    pub(super) fn tell(&self, level: LogLevel, line: fmt::Arguments<'_>) {
+        if let (Some(log), Ok(line)) = (self.log, try_text(line)) {
+            log(level, &line);
         }
     }
 }

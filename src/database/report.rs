@@ -1,7 +1,8 @@
 //! What can be looked at: plain numbers, filled by `inspect`, copied to C structs by `ffi`.
 
 pub use crate::index::recall_table::Effort;
-use crate::types::{ElementType, Metric};
+use crate::memory::try_push;
+use crate::types::{ElementType, Metric, Result};
 
 /// What the index is.
 #[derive(Clone, Debug)]
@@ -204,10 +205,11 @@ pub struct BuildReport {
 
 impl BuildReport {
     /// Adds to what a phase took.
-    pub(super) fn add_phase(&mut self, phase: &'static str, ns: u64) {
+    pub(super) fn add_phase(&mut self, phase: &'static str, ns: u64) -> Result<()> {
         match self.phases.iter_mut().find(|(name, _)| *name == phase) {
             Some((_, sum)) => *sum += ns,
-            None => self.phases.push((phase, ns)),
+            None => try_push(&mut self.phases, (phase, ns))?,
         }
+        Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub fn verify_vfs(vfs: &Arc<dyn Vfs>, job: &Job<'_>) -> Result<()> {
     if needed > limit {
         return Err(Error::out_of_memory(format_args!("verifying {}", vfs.display()), needed));
     }
-    let budget = Budget::new(limit);
+    let budget = Budget::new(limit)?;
     let throttle = Throttle::new(job.progress);
     let mut found = Found { job, stop: job.stop(), throttle, first: None, damages: 0 };
     let total: u64 = manifest.segments.iter().map(|segment| segment.file_bytes).sum();

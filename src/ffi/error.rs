@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::arg;
 use super::guard::quiet;
+use crate::memory::try_with_capacity;
 use crate::types::{Error, Result};
 
 /// Result of a call: VDB_OK, or why it failed. Values are never reused, and new ones may appear.
@@ -193,9 +194,13 @@ impl vdb_error_t {
     }
 }
 
-/// A string for C. A NUL inside, which only hostile file contents could bring, would hide the rest.
-pub(super) fn text(message: &str) -> CString {
-    CString::new(message.replace('\0', "?")).unwrap_or_default()
+/// A string for C; `None` without memory for it. A NUL inside, which only hostile file contents could bring, would hide
+/// the rest.
+pub(super) fn text(message: &str) -> Option<CString> {
+    let mut bytes = try_with_capacity(message.len() + 1).ok()?;
+    bytes.extend(message.bytes().map(|byte| if byte == 0 { b'?' } else { byte }));
+    bytes.push(0);
+    CString::from_vec_with_nul(bytes).ok()
 }
 
 /// The error behind a pointer, unless it is NULL or is seen to have been freed.

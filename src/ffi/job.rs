@@ -4,13 +4,13 @@
 
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::Arc;
 
 use super::arg::SizedStruct;
 use super::error::text;
 use super::guard::call_host;
 use super::pool::{self, vdb_pool_t};
 use crate::database::{Job, LogFn, LogLevel, Pool};
+use crate::memory::try_arc;
 use crate::types::{Error, Result};
 
 /// A cancel token: a number of the caller's, 0 as long as work may go on.
@@ -118,7 +118,8 @@ pub(super) unsafe fn run_with_log<T>(
     let (host_progress, user) = (job.progress, User(job.progress_user));
     let progress = |phase: &str, done: u64, total: u64| match host_progress {
         Some(progress) => {
-            let phase = text(phase);
+            // A call that there is no memory for the words of is not made.
+            let Some(phase) = text(phase) else { return true };
             // SAFETY: the host's function, with what it wants; the string lives through the call.
             call_host(|| unsafe { progress(user.pointer(), phase.as_ptr(), done, total) }) == 0
         }
@@ -133,7 +134,7 @@ pub(super) unsafe fn run_with_log<T>(
         }
         (None, 0) => None,
         (None, threads) => {
-            own_pool = Arc::new(Pool::new(threads as usize));
+            own_pool = try_arc(Pool::new(threads as usize))?;
             Some(&*own_pool)
         }
     };
@@ -178,11 +179,11 @@ pub(super) fn log_of(
     };
     let Some(log) = log else { return Ok(None) };
     let user = User(user);
-    let line: LogFn = Arc::new(move |level, message: &str| {
-        let message = text(message);
+    let line: LogFn = try_arc(move |level, message: &str| {
+        let Some(message) = text(message) else { return };
         // SAFETY: the host's function, with what it wants; the string lives through the call.
         call_host(|| unsafe { log(user.pointer(), level as vdb_log_level_t, message.as_ptr()) });
-    });
+    })?;
     Ok(Some((line, least)))
 }
 

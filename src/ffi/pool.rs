@@ -8,6 +8,7 @@ use super::error::{vdb_error_t, vdb_status_t};
 use super::guard::{guard, in_callback, quiet};
 use super::open::check_flags;
 use crate::database::{self, Pool};
+use crate::memory::try_arc;
 use crate::types::{Error, Result};
 
 /// Threads to be shared by any number of indexes and jobs.
@@ -58,7 +59,7 @@ pub unsafe extern "C" fn vdb_pool_open(
             |()| {
                 let options = arg::read(options)?;
                 check_flags("vdb_pool_options_t.reserved", options.reserved, 0)?;
-                let made = Arc::new(Pool::new(database::thread_count(options.threads)));
+                let made = try_arc(Pool::new(database::thread_count(options.threads)))?;
                 let handle = vdb_pool_t { magic: AtomicU64::new(MAGIC), pool: made };
                 arg::put(pool, arg::boxed(handle)?);
                 Ok(())

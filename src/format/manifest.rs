@@ -14,7 +14,7 @@ use super::parse::{internal, put, Field, View};
 use super::section::{check_dim, check_element_type, check_metric, check_rows, check_version};
 use crate::memory::{try_vec, try_with_capacity};
 use crate::types::{ElementType, Error, Metric, Result, Status};
-use crate::vfs::{FileName, Vfs};
+use crate::vfs::{FileName, FilePath, Vfs};
 use std::io;
 
 /// Bytes of the checksum at the end.
@@ -76,7 +76,7 @@ impl Manifest {
         let len = match usize::try_from(len) {
             Ok(len) if len <= MANIFEST_BYTES_MAX => len,
             _ => {
-                let sentence = format!("{}: {len} bytes are too long for a manifest", path(vfs));
+                let sentence = format_args!("{}: {len} bytes are too long for a manifest", path(vfs));
                 return Err(Error::new(Status::Format, sentence));
             }
         };
@@ -102,15 +102,17 @@ impl Manifest {
         if let Err(error) = staged {
             // Best effort: whoever writes next removes it as well.
             let _ = vfs.remove(FileName::ManifestTmp);
-            let sentence =
-                format!("{}: cannot write the new manifest, the index is unchanged", vfs.display());
-            return Err(Error::io(sentence, &error));
+            let directory = vfs.display();
+            return Err(Error::io(
+                format_args!("{directory}: cannot write the new manifest, the index is unchanged"),
+                &error,
+            ));
         }
         vfs.sync_dir().map_err(|error| {
-            let sentence = format!(
-                "{}: the new manifest is in place, but cannot be made durable; after a loss of power the \
-                 index may be the old or the new one",
-                vfs.display()
+            let directory = vfs.display();
+            let sentence = format_args!(
+                "{directory}: the new manifest is in place, but cannot be made durable; after a loss of \
+                 power the index may be the old or the new one"
             );
             Error::io(sentence, &error)
         })
@@ -245,7 +247,7 @@ pub fn remove_strays(vfs: &dyn Vfs, kept: &dyn Fn(u64) -> bool) -> Result<Vec<Fi
     Ok(strays)
 }
 
-fn path(vfs: &dyn Vfs) -> String {
+fn path(vfs: &dyn Vfs) -> FilePath<'_> {
     vfs.display_file(FileName::Manifest)
 }
 

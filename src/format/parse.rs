@@ -130,8 +130,9 @@ pub fn to_usize(what: &str, value: u64) -> Result<usize> {
 }
 
 /// A defect of ours.
-pub(super) fn internal(message: &str) -> Error {
-    Error::new(crate::types::Status::Internal, format!("defect in libvdb: {message}; please report it"))
+pub(super) fn internal(message: impl std::fmt::Display) -> Error {
+    let words = format_args!("defect in libvdb: {message}; please report it");
+    Error::new(crate::types::Status::Internal, words)
 }
 
 #[cfg(test)]

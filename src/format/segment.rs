@@ -10,7 +10,7 @@ use super::layout::{segment_header, SectionKind, BLOCK_BYTES, GAP_BYTES_MAX};
 use super::manifest::{Manifest, SegmentEntry};
 use super::parse::to_usize;
 use super::section::{FileHeader, SectionInfo, SectionTable, SegmentHeader};
-use crate::memory::{try_vec, AlignedBytes};
+use crate::memory::{try_text, try_vec, AlignedBytes};
 use crate::types::{Error, Result, Status};
 use crate::vfs::{Advice, FileName, Mapping, Vfs, VfsFile};
 use std::io;
@@ -46,7 +46,7 @@ impl SegmentFile {
     /// (a newer version), `Io`, `OutOfMemory`.
     pub fn open(vfs: &dyn Vfs, manifest: &Manifest, entry: &SegmentEntry) -> Result<Self> {
         let name = FileName::Segment(entry.number);
-        let path = vfs.display_file(name);
+        let path = try_text(format_args!("{}", vfs.display_file(name)))?;
         let file = vfs.open_read(name).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::new(
                 Status::NotFound,

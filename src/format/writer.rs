@@ -13,7 +13,7 @@ use super::layout::{segment_header, ALIGN_BULK, ALIGN_SMALL, BLOCK_BYTES, SECTIO
 use super::manifest::SegmentEntry;
 use super::parse::{align_up, internal, to_usize};
 use super::section::{FileHeader, SectionInfo, SectionSpec, SectionTable, SegmentHeader};
-use crate::memory::try_with_capacity;
+use crate::memory::{try_text, try_with_capacity};
 use crate::types::{Error, Result};
 use crate::vfs::{FileName, Vfs, VfsFile};
 use std::io;
@@ -73,14 +73,15 @@ impl SegmentWriter {
     /// `Exists`, `Io`, `DiskFull`, `OutOfMemory`.
     pub fn create(vfs: &Arc<dyn Vfs>, header: SegmentHeader) -> Result<Self> {
         let name = FileName::Segment(header.number);
-        let path = vfs.display_file(name);
+        let path = try_text(format_args!("{}", vfs.display_file(name)))?;
+        let slots = try_with_capacity(SECTIONS_MAX)?;
         let file = vfs.create_new(name).map_err(|e| Error::io(format_args!("{path}: cannot create"), &e))?;
         Ok(SegmentWriter {
             vfs: Arc::clone(vfs),
             file,
             path,
             header,
-            slots: try_with_capacity(SECTIONS_MAX)?,
+            slots,
             end: ALIGN_BULK,
             finished: false,
             broken: false,
@@ -187,8 +188,8 @@ impl SegmentWriter {
             return Err(self.failed(&io::Error::other("an earlier write failed")));
         }
         if let Some(slot) = self.slots.iter().find(|slot| !slot.is_complete()) {
-            let message = format!("{} has {} of {} bytes", slot.info.kind, slot.appended(), slot.info.bytes);
-            return Err(internal(&message));
+            let (kind, appended, bytes) = (slot.info.kind, slot.appended(), slot.info.bytes);
+            return Err(internal(format_args!("{kind} has {appended} of {bytes} bytes")));
         }
         let too_large = || Error::invalid("a segment is larger than any file");
         let mut at = align_up(self.end, 8).ok_or_else(too_large)?;
@@ -245,6 +246,7 @@ impl SegmentWriter {
             return Err(self.failed(&error));
         }
         let state = self.slot_mut(slot)?;
+        // Within the room that was made for all of them.
         state.sums.extend(block_checksums(bytes));
         state.written = state.written.saturating_add(len_u64(bytes));
         let pending = state.written.saturating_sub(state.hinted);

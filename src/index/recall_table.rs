@@ -2,7 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::memory::try_with_capacity;
+use crate::memory::{try_collect, try_with_capacity};
 use crate::types::{Error, Result};
 
 /// One measured point as it is stored. 16 bytes.
@@ -92,12 +92,15 @@ impl RecallTable {
     }
 
     /// The points as a file has them.
-    pub fn records(&self) -> (Vec<EffortRecord>, Vec<u32>) {
+    ///
+    /// # Errors
+    /// `VDB_OUT_OF_MEMORY`.
+    pub fn records(&self) -> Result<(Vec<EffortRecord>, Vec<u32>)> {
         let record = |e: &Effort| {
-            let Effort { recall, probes, epsilon, spread_weight, list } = *e;
-            (EffortRecord { recall, probes, epsilon, spread_weight }, list)
+            let Effort { recall, probes, epsilon, spread_weight, .. } = *e;
+            EffortRecord { recall, probes, epsilon, spread_weight }
         };
-        self.0.iter().map(record).unzip()
+        Ok((try_collect(self.0.iter().map(record))?, try_collect(self.0.iter().map(|e| e.list))?))
     }
 
     /// The points.

@@ -72,7 +72,7 @@ impl Quantiser {
         if !finite || !head.error_width.is_finite() || head.error_width < 0.0 {
             return Err(Error::corrupt("quantiser: a number is not finite"));
         }
-        let rotation = Rotation::new(dim, head.rotation_seed);
+        let rotation = Rotation::new(dim, head.rotation_seed)?;
         Ok(Quantiser { rotation, shape, metric, error_width: head.error_width, mean })
     }
 

@@ -9,7 +9,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::memory::AlignedBytes;
+use crate::memory::{try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::types::{Error, Result};
 
@@ -112,7 +112,7 @@ impl Tree {
         if !finite {
             return Err(Error::corrupt("tree: a centroid or factor is not a finite number"));
         }
-        let mut leaf_nodes = vec![0u32; root.leaf_count as usize];
+        let mut leaf_nodes = try_vec(root.leaf_count as usize, 0u32)?;
         for (number, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_leaf()) {
             leaf_nodes[node.first_leaf as usize] = number as u32;
         }
@@ -265,7 +265,8 @@ fn check_shape(nodes: &[Node], rows: u64) -> Result<Vec<u32>> {
 }
 
 fn levels(nodes: &[Node]) -> Result<Vec<u32>> {
-    let mut starts = vec![0u32];
+    let mut starts = try_with_capacity(LEVELS_MAX + 1)?;
+    starts.push(0u32);
     let (mut first, mut end) = (0usize, 1usize);
     loop {
         let below: usize = nodes[first..end].iter().map(|node| node.child_count as usize).sum();

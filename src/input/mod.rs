@@ -27,9 +27,11 @@ mod vecs;
 pub use array::ArrayRows;
 pub use ids::read_ids;
 
+use crate::memory::{try_box, try_text};
 use crate::types::{ElementType, Error, Result};
 use crate::vfs::{open_outside, VfsFile};
 use std::path::Path;
+use std::sync::Arc;
 
 /// A source of rows. Elements are handed out as they are stored, little-endian, packed row by row.
 pub trait Rows: Sync {
@@ -83,28 +85,33 @@ pub trait Rows: Sync {
 /// kind of file, `Corrupt` if header and length contradict each other, `Unsupported` for an array of
 /// NumPy's that is not one of rows in C order with elements we know.
 pub fn open_file(path: &Path) -> Result<Box<dyn Rows + Send>> {
-    let open = match extension(path).as_str() {
-        "npy" => npy::open,
-        "fvecs" => vecs::open_fvecs,
-        "bvecs" => vecs::open_bvecs,
-        "fbin" => vecs::open_fbin,
-        "u8bin" => vecs::open_u8bin,
-        _ => {
-            let message = "the name does not say what the file holds; vectors are read from files that end \
-                           in .npy, .fvecs, .bvecs, .fbin or .u8bin";
-            return Err(Error::invalid(message).context(path.display()));
-        }
+    let Some((_, open)) = FORMATS.iter().find(|(name, _)| ends_in(path, name)) else {
+        let message = "the name does not say what the file holds; vectors are read from files that end in \
+                       .npy, .fvecs, .bvecs, .fbin or .u8bin";
+        return Err(Error::invalid(message).context(path.display()));
     };
     let file = open_outside(path)?;
-    match open(file, path.display().to_string()) {
-        Ok(rows) => Ok(Box::new(rows)),
+    match open(file, try_text(format_args!("{}", path.display()))?) {
+        Ok(rows) => Ok(try_box(rows)?),
         Err(error) => Err(error.context(path.display())),
     }
 }
 
-/// What a file's name ends in, in lower case.
-fn extension(path: &Path) -> String {
-    path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase()
+/// Makes rows of an open file, which messages call by its name.
+type Open = fn(Arc<dyn VfsFile>, String) -> Result<packed::PackedRows>;
+
+/// What names of vector files end in.
+const FORMATS: [(&str, Open); 5] = [
+    ("npy", npy::open),
+    ("fvecs", vecs::open_fvecs),
+    ("bvecs", vecs::open_bvecs),
+    ("fbin", vecs::open_fbin),
+    ("u8bin", vecs::open_u8bin),
+];
+
+/// Whether a file's name ends in this, in letters of any case.
+fn ends_in(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|own| own.eq_ignore_ascii_case(extension))
 }
 
 /// Length of a file.

@@ -15,7 +15,7 @@
 //! Calls `packed`, `vfs`, `memory`.
 
 use super::packed::{Layout, PackedRows};
-use crate::memory::try_vec;
+use crate::memory::{try_text, try_vec, try_with_capacity};
 use crate::types::error::Words;
 use crate::types::{ElementType, Error, Result, Status};
 use crate::vfs::VfsFile;
@@ -46,7 +46,7 @@ pub(super) fn open(file: Arc<dyn VfsFile>, name: String) -> Result<PackedRows> {
         "<f2" => ElementType::F16,
         "|u1" | "<u1" => ElementType::U8,
         other => {
-            return Err(unsupported(format!(
+            return Err(unsupported(format_args!(
                 "its elements are of NumPy's type '{other}'; rows are read as '<f4' (float32), '<f2' \
                  (float16) or '|u1' (uint8), so convert them: numpy.save(path, a.astype('<f4'))"
             )))
@@ -59,7 +59,7 @@ pub(super) fn open(file: Arc<dyn VfsFile>, name: String) -> Result<PackedRows> {
         ));
     }
     let [rows, dim] = header.shape[..] else {
-        return Err(unsupported(format!(
+        return Err(unsupported(format_args!(
             "it has {} dimensions, but rows are read from an array of two, (rows, dim); change it by \
              a.reshape(-1, dim)",
             header.shape.len()
@@ -88,7 +88,7 @@ pub(super) fn read_header(file: &dyn VfsFile) -> Result<Header> {
             (12, u32::from_le_bytes([low, high, head[10], head[11]]) as usize)
         }
         other => {
-            return Err(unsupported(format!(
+            return Err(unsupported(format_args!(
                 "it is of version {other} of NumPy's format, and 1 to 3 are known; save it again with an \
                  older NumPy"
             )))
@@ -102,8 +102,7 @@ pub(super) fn read_header(file: &dyn VfsFile) -> Result<Header> {
     }
     let mut text = try_vec(bytes, 0u8)?;
     read(file, &mut text, start)?;
-    let parsed = Parser { rest: &text }.header(start + bytes as u64);
-    parsed.ok_or_else(|| {
+    parse(&text, start + bytes as u64)?.ok_or_else(|| {
         Error::corrupt(
             "its header is not the dictionary of descr, fortran_order and shape that NumPy writes; the file \
              is damaged, save it again",
@@ -132,13 +131,25 @@ fn unsupported(message: impl Words) -> Error {
     Error::new(Status::Unsupported, message)
 }
 
+/// The header that is this text; `None` if it is another.
+fn parse(text: &[u8], start: u64) -> Result<Option<Header>> {
+    // Between any two numbers there is a comma.
+    let numbers = text.iter().filter(|byte| **byte == b',').count() + 1;
+    let parser = Parser { rest: text, numbers: try_with_capacity(numbers)? };
+    let Some((descr, fortran_order, shape)) = parser.header() else { return Ok(None) };
+    Ok(Some(Header { descr: try_text(format_args!("{descr}"))?, fortran_order, shape, start }))
+}
+
 /// Reads the text of a header from its front. Every function returns `None` where the text is another.
 struct Parser<'a> {
     rest: &'a [u8],
+    /// Room for the numbers of the shape.
+    numbers: Vec<u64>,
 }
 
 impl<'a> Parser<'a> {
-    fn header(mut self, start: u64) -> Option<Header> {
+    /// Descr, order and shape.
+    fn header(mut self) -> Option<(&'a str, bool, Vec<u64>)> {
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         self.take(b'{').then_some(())?;
         while !self.take(b'}') {
@@ -157,7 +168,7 @@ impl<'a> Parser<'a> {
         }
         self.skip_space();
         let ended = self.rest.is_empty();
-        ended.then_some(Header { descr: descr?, fortran_order: fortran_order?, shape: shape?, start })
+        ended.then_some((descr?, fortran_order?, shape?))
     }
 
     fn skip_space(&mut self) {
@@ -187,9 +198,9 @@ impl<'a> Parser<'a> {
 
     /// A string, or the beginning of a list of record fields. Those end the parse: what follows them does
     /// not matter to who refuses them.
-    fn descr(&mut self) -> Option<String> {
+    fn descr(&mut self) -> Option<&'a str> {
         if !self.take(b'[') {
-            return self.string().map(str::to_owned);
+            return self.string();
         }
         let (mut depth, mut end) = (1usize, 0);
         while depth > 0 {
@@ -201,7 +212,7 @@ impl<'a> Parser<'a> {
             end += 1;
         }
         self.rest = &self.rest[end..];
-        Some("records".to_owned())
+        Some("records")
     }
 
     fn boolean(&mut self) -> Option<bool> {
@@ -217,12 +228,15 @@ impl<'a> Parser<'a> {
 
     /// A tuple of numbers: `()`, `(3,)`, `(3, 4)`.
     fn numbers(&mut self) -> Option<Vec<u64>> {
-        let mut numbers = Vec::new();
+        let mut numbers = std::mem::take(&mut self.numbers);
+        numbers.clear();
         self.take(b'(').then_some(())?;
         while !self.take(b')') {
             self.skip_space();
             let digits = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
             let (number, rest) = self.rest.split_at(digits);
+            // No text has more of them than there is room for, unless it says its shape twice.
+            (numbers.len() < numbers.capacity()).then_some(())?;
             numbers.push(std::str::from_utf8(number).ok()?.parse().ok()?);
             // Python 2 wrote long numbers as `3L`.
             self.rest = rest.strip_prefix(b"L").unwrap_or(rest);
@@ -240,7 +254,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<Header> {
-        Parser { rest: text.as_bytes() }.header(0)
+        super::parse(text.as_bytes(), 0).unwrap()
     }
 
     #[test]

@@ -83,13 +83,13 @@ impl PackedRows {
         let (prefix, elements) = raw.split_at(self.prefix);
         if let Some(dim) = prefix.first_chunk().copied().map(i32::from_le_bytes) {
             if i64::from(dim) != self.dim as i64 {
-                let message = format!(
+                let offset = self.start + row * self.stride as u64;
+                let error = Error::corrupt(format_args!(
                     "{}: row {row} says it has dim {dim}, the first row says {}; the file is damaged or \
                      mixes dims, write it again with rows of one dim",
                     self.name, self.dim
-                );
-                let offset = self.start + row * self.stride as u64;
-                return Err(Error::corrupt(message).with_row(row).with_offset(offset));
+                ));
+                return Err(error.with_row(row).with_offset(offset));
             }
         }
         out.copy_from_slice(elements);
@@ -220,16 +220,18 @@ fn checked_dim(dim: u64) -> Result<usize> {
 
 /// The sentence for a file that is shorter or longer than its header says.
 fn wrong_length(rows: u64, dim: usize, expected: Option<u64>, length: u64) -> Error {
-    let head = format!("its header says {rows} rows of dim {dim}");
-    Error::corrupt(match expected {
-        Some(expected) if length < expected => format!(
-            "{head}, {expected} bytes in all, but the file ends after {length}; it was cut short, copy or \
-             write it again"
-        ),
-        Some(expected) => format!(
-            "{head}, {expected} bytes in all, but the file has {length}; check that the elements are what \
-             the name says"
-        ),
-        None => format!("{head}, more than any file holds; check that the file is what its name says"),
-    })
+    let Some(expected) = expected else {
+        return Error::corrupt(format_args!(
+            "its header says {rows} rows of dim {dim}, more than any file holds; check that the file is what its \
+             name says"
+        ));
+    };
+    let (end, cure) = if length < expected {
+        ("ends after", "it was cut short, copy or write it again")
+    } else {
+        ("has", "check that the elements are what the name says")
+    };
+    Error::corrupt(format_args!(
+        "its header says {rows} rows of dim {dim}, {expected} bytes in all, but the file {end} {length}; {cure}"
+    ))
 }

@@ -8,21 +8,28 @@
 //! For building only. A search must not rank by it: the order of its sums differs between kinds of CPU.
 #![allow(unsafe_code)]
 
+use crate::memory::try_room;
+use crate::types::Result;
+
 /// Writes `out[i * m + j]`, the inner product of row `i` of `rows` and row `j` of `others` (`m` rows).
 ///
 /// * `rows`: n x dim, packed
 /// * `others`: m x dim, packed
 /// * `out`: n x m; overwritten
 ///
+/// # Errors
+/// `OutOfMemory`.
+///
 /// # Panics
 /// If `dim` is 0, a block is not whole rows, or `out` is not n x m.
-pub fn inner_products(rows: &[f32], others: &[f32], dim: usize, out: &mut [f32]) {
+pub fn inner_products(rows: &[f32], others: &[f32], dim: usize, out: &mut [f32]) -> Result<()> {
     assert!(dim > 0 && rows.len().is_multiple_of(dim) && others.len().is_multiple_of(dim));
     let (n, m) = (rows.len() / dim, others.len() / dim);
     assert_eq!(n.checked_mul(m), Some(out.len()));
     if out.is_empty() {
-        return;
+        return Ok(());
     }
+    try_room(packed_bytes(n, dim, m))?;
     // Lengths of slices are below isize::MAX, and so are these, which are at most such a length.
     let (row_stride, out_stride) = (dim as isize, m as isize);
     // SAFETY: the product reads `rows` as n x dim with strides (dim, 1), so its last element is
@@ -48,6 +55,17 @@ pub fn inner_products(rows: &[f32], others: &[f32], dim: usize, out: &mut [f32])
             1,
         );
     }
+    Ok(())
+}
+
+/// The most bytes that the product packs its blocks into, in one allocation that ends the process if it is refused.
+fn packed_bytes(n: usize, dim: usize, m: usize) -> usize {
+    /// Rows of the left block, rows of the right one, and dimensions that are packed at a time.
+    const PACKED: (usize, usize, usize) = (64, 1024, 256);
+    /// Rows are filled up to whole tiles of the registers, of at most so many.
+    const TILE: usize = 32;
+    let rows = n.min(PACKED.0).next_multiple_of(TILE) + m.min(PACKED.1).next_multiple_of(TILE);
+    rows * dim.min(PACKED.2) * size_of::<f32>()
 }
 
 #[cfg(test)]
@@ -65,7 +83,7 @@ mod tests {
             for (n, m) in [(0, 3), (3, 0), (1, 1), (1, 9), (8, 8), (17, 5), (65, 33)] {
                 let (rows, others) = (block(n, dim, 1), block(m, dim, 2));
                 let mut out = vec![f32::NAN; n * m];
-                inner_products(&rows, &others, dim, &mut out);
+                inner_products(&rows, &others, dim, &mut out).unwrap();
                 for i in 0..n {
                     for j in 0..m {
                         let (a, b) = (&rows[i * dim..][..dim], &others[j * dim..][..dim]);
@@ -83,10 +101,10 @@ mod tests {
         let scale = |v: Vec<f32>| v.iter().map(|x| x * 0.37 + 0.011).collect::<Vec<f32>>();
         let (rows, others) = (scale(block(n, dim, 3)), scale(block(m, dim, 4)));
         let mut whole = vec![0.0; n * m];
-        inner_products(&rows, &others, dim, &mut whole);
+        inner_products(&rows, &others, dim, &mut whole).unwrap();
         for (first, count) in [(0, 1), (5, 3), (13, 40), (69, 1)] {
             let mut part = vec![0.0; count * m];
-            inner_products(&rows[first * dim..][..count * dim], &others, dim, &mut part);
+            inner_products(&rows[first * dim..][..count * dim], &others, dim, &mut part).unwrap();
             assert_eq!(part, whole[first * m..][..count * m]);
         }
     }
@@ -94,6 +112,6 @@ mod tests {
     #[test]
     #[should_panic]
     fn an_output_of_another_size_is_refused() {
-        inner_products(&[1.0; 4], &[1.0; 4], 2, &mut [0.0; 3]);
+        inner_products(&[1.0; 4], &[1.0; 4], 2, &mut [0.0; 3]).unwrap();
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Calls `types`. Knows nothing of what the parts do.
 
-use super::fallible::try_reserve;
+use super::fallible::{try_arc, try_reserve};
 use crate::types::{Error, Result, Status};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,8 +52,11 @@ pub struct Share {
 
 impl Budget {
     /// A budget of `limit_bytes`.
-    pub fn new(limit_bytes: u64) -> Self {
-        Budget(Arc::new(Shared { limit_bytes, state: Mutex::default() }))
+    ///
+    /// # Errors
+    /// `OutOfMemory` without room for the budget itself.
+    pub fn new(limit_bytes: u64) -> Result<Self> {
+        Ok(Budget(try_arc(Shared { limit_bytes, state: Mutex::default() })?))
     }
 
     /// Reserves `bytes` for the part called `what`.
@@ -253,7 +256,7 @@ mod tests {
 
     #[test]
     fn shares_are_counted_and_given_back() {
-        let budget = Budget::new(1000);
+        let budget = Budget::new(1000).unwrap();
         let codes = budget.reserve("codes", 600).unwrap();
         let mut links = budget.reserve("links", 300).unwrap();
         assert_eq!((budget.used_bytes(), budget.left_bytes(), budget.peak_bytes()), (900, 100, 900));
@@ -273,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_part_and_the_limit_that_would_do() {
-        let budget = Budget::new(4 << 20);
+        let budget = Budget::new(4 << 20).unwrap();
         let _codes = budget.reserve("codes", 3 << 20).unwrap();
         let error = budget.reserve("links", 2 << 20).unwrap_err();
         assert_eq!(error.status(), Status::OutOfMemory);
@@ -285,7 +288,7 @@ mod tests {
         );
         // What is said to be needed is enough, and no less is.
         for (limit, fits) in [(5 << 20, true), ((5 << 20) - 1, false)] {
-            let budget = Budget::new(limit);
+            let budget = Budget::new(limit).unwrap();
             let _codes = budget.reserve("codes", 3 << 20).unwrap();
             assert_eq!(budget.reserve("links", 2 << 20).is_ok(), fits);
         }
@@ -293,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_share_that_cannot_grow_stays() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100).unwrap();
         let mut share = budget.reserve("cache", 60).unwrap();
         let other = budget.reserve("cursors", 10).unwrap();
         share.resize_up_to(1000).unwrap();
@@ -306,7 +309,7 @@ mod tests {
 
     #[test]
     fn an_elastic_share_takes_what_is_left() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100).unwrap();
         let first = budget.reserve_up_to("cache", 10, 70).unwrap();
         let second = budget.reserve_up_to("cache", 10, 70).unwrap();
         assert_eq!((first.bytes(), second.bytes()), (70, 30));
@@ -316,7 +319,7 @@ mod tests {
 
     #[test]
     fn sums_that_overflow_are_refused() {
-        let budget = Budget::new(u64::MAX);
+        let budget = Budget::new(u64::MAX).unwrap();
         let _most = budget.reserve("codes", u64::MAX - 1).unwrap();
         assert_eq!(budget.reserve("links", 2).unwrap_err().needed_bytes(), Some(u64::MAX));
         assert!(budget.reserve("links", u64::MAX).is_err());
@@ -326,7 +329,7 @@ mod tests {
 
     #[test]
     fn threads_never_exceed_the_limit_together() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

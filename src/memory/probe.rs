@@ -6,10 +6,13 @@
 //! nobody used lately count as free, as they do in `MemAvailable`.
 //!
 //! Reads `/proc` and `/sys/fs/cgroup`, the only files outside `vfs` that the library opens. What
-//! cannot be read does not bind. All texts are parsed by functions of a reader, which tests replace.
-#![allow(clippy::disallowed_methods, reason = "the system's own tables, not the user's files")]
+//! cannot be read does not bind, nor does what there is no memory to read. All texts are parsed by functions of
+//! a reader, which tests replace.
+#![allow(clippy::disallowed_types, reason = "the system's own tables, not the user's files")]
 
-use std::path::Path;
+use super::fallible::{try_push, try_reserve, try_text};
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 
 /// Bytes that this process could still take before machine or control group run out; `u64::MAX` if
 /// the system does not say.
@@ -28,7 +31,23 @@ pub fn allowed_cpus() -> usize {
 type Read<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn read(path: &str) -> Option<String> {
-    std::fs::read_to_string(Path::new(path)).ok()
+    /// Read at a time; few of these files are longer.
+    const PIECE: usize = 4 << 10;
+    // Piece by piece, since `read_to_string` ends the process where it is refused its memory.
+    let (mut file, mut bytes) = (File::open(path).ok()?, Vec::new());
+    loop {
+        let before = bytes.len();
+        try_reserve(&mut bytes, PIECE).ok()?;
+        bytes.resize(before + PIECE, 0);
+        let read = match file.read(&mut bytes[before..]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => None,
+            read => Some(read.ok()?),
+        };
+        bytes.truncate(before + read.unwrap_or(0));
+        if read == Some(0) {
+            return String::from_utf8(bytes).ok();
+        }
+    }
 }
 
 fn available(read: Read) -> u64 {
@@ -67,15 +86,17 @@ fn scheduled_cpus(read: Read) -> Option<usize> {
 fn quota_cpus(read: Read) -> usize {
     let quotas = groups(read, "cpu").into_iter().filter_map(|group| {
         let (quota, period) = match group.version {
-            Version::V1 => (group.read(read, "cpu.cfs_quota_us")?, group.read(read, "cpu.cfs_period_us")?),
+            Version::V1 => {
+                let of = |file| number(&group.read(read, file)?);
+                (of("cpu.cfs_quota_us")?, of("cpu.cfs_period_us")?)
+            }
             Version::V2 => {
                 let text = group.read(read, "cpu.max")?;
                 let (quota, period) = text.trim().split_once(' ')?;
-                (quota.to_owned(), period.to_owned())
+                (number(quota)?, number(period)?)
             }
         };
-        // "max" and -1, no quota, are no numbers here.
-        let (quota, period) = (number(&quota)?, number(&period)?);
+        // "max" and -1, no quota, are no numbers, and end above.
         usize::try_from(quota.div_ceil(period.max(1))).ok()
     });
     quotas.min().unwrap_or(usize::MAX)
@@ -96,7 +117,7 @@ struct Group {
 
 impl Group {
     fn read(&self, read: Read, file: &str) -> Option<String> {
-        read(&format!("{}/{file}", self.directory))
+        read(&try_text(format_args!("{}/{file}", self.directory)).ok()?)
     }
 }
 
@@ -124,7 +145,11 @@ fn groups(read: Read, controller: &str) -> Vec<Group> {
         let mut below = if below.starts_with('/') && !below.contains("/..") { below } else { "" };
         loop {
             below = below.trim_end_matches('/');
-            groups.push(Group { version, directory: format!("{mount}{below}") });
+            let group =
+                try_text(format_args!("{mount}{below}")).map(|directory| Group { version, directory });
+            if group.and_then(|group| try_push(&mut groups, group)).is_err() {
+                return groups;
+            }
             match below.rfind('/') {
                 Some(slash) => below = &below[..slash],
                 None => break,

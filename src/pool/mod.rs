@@ -70,13 +70,16 @@ impl<'a> From<&'a Pool> for Team<'a> {
 }
 
 impl Team<'_> {
-    /// As [`Pool::for_each_of`], on the threads of the team.
-    pub fn for_each_of<I>(&self, items: I, f: impl Fn(I::Item) + Sync)
+    /// As [`Pool::try_for_each_of`], on the threads of the team.
+    ///
+    /// # Errors
+    /// The one of the first item that fails.
+    pub fn try_for_each_of<I>(&self, items: I, f: impl Fn(I::Item) -> Result<()> + Sync) -> Result<()>
     where
         I: ExactSizeIterator + Send,
         I::Item: Send,
     {
-        self.pool.for_each_of(items, self.threads, f);
+        self.pool.try_for_each_of(items, self.threads, f)
     }
 }
 
@@ -161,23 +164,6 @@ impl Pool {
         });
     }
 
-    /// Calls `f` for each of `items`, which are taken in their order: chunks of a buffer to be written,
-    /// say. Taking one costs a lock, so let an item be worth a microsecond or more.
-    pub fn for_each_of<I>(&self, items: I, threads_max: usize, f: impl Fn(I::Item) + Sync)
-    where
-        I: ExactSizeIterator + Send,
-        I::Item: Send,
-    {
-        let count = items.len();
-        let items = Mutex::new(items);
-        self.drive(count, threads_max, &|claims| {
-            while claims.next().is_some() {
-                let Some(item) = lock(&items).next() else { return };
-                f(item);
-            }
-        });
-    }
-
     /// As [`for_each`](Self::for_each), but stops at the first error.
     ///
     /// # Errors
@@ -215,6 +201,33 @@ impl Pool {
             let Some(state) = lock(&states).next() else { return };
             while let Some(index) = claims.next() {
                 failure.keep(f(state, index), index, claims);
+            }
+        });
+        failure.result()
+    }
+
+    /// Calls `f` for each of `items`, which are taken in their order: chunks of a buffer to be written,
+    /// say. Taking one costs a lock, so let an item be worth a microsecond or more. Stops at the first error.
+    ///
+    /// # Errors
+    /// The one of the first item that fails, whatever the number of threads.
+    pub fn try_for_each_of<I>(
+        &self,
+        items: I,
+        threads_max: usize,
+        f: impl Fn(I::Item) -> Result<()> + Sync,
+    ) -> Result<()>
+    where
+        I: ExactSizeIterator + Send,
+        I::Item: Send,
+    {
+        let failure = Failure::default();
+        let count = items.len();
+        let items = Mutex::new(items.enumerate());
+        self.drive(count, threads_max, &|claims| {
+            while claims.next().is_some() {
+                let Some((index, item)) = lock(&items).next() else { return };
+                failure.keep(f(item), index, claims);
             }
         });
         failure.result()

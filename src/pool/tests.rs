@@ -52,11 +52,20 @@ fn values_come_in_order_and_chunks_are_each_written() {
         assert!(values.iter().enumerate().all(|(index, value)| *value == index.to_string()));
 
         let mut squares = vec![0; 1001];
-        pool.for_each_of(squares.chunks_mut(10).enumerate(), usize::MAX, |(chunk, out)| {
+        let chunks = || 0..101usize;
+        let mut squared = squares.chunks_mut(10).zip(chunks());
+        let squaring = pool.try_for_each_of(&mut squared, usize::MAX, |(out, chunk)| {
             for (place, square) in out.iter_mut().enumerate() {
                 *square = (chunk * 10 + place).pow(2);
             }
+            Ok(())
         });
+        squaring.unwrap();
+        let odd = pool.try_for_each_of(chunks(), usize::MAX, |chunk| match chunk % 2 {
+            0 => Ok(()),
+            _ => Err(Error::invalid("odd").with_row(chunk as u64)),
+        });
+        assert_eq!(odd.unwrap_err().row(), Some(1));
         assert!(squares.iter().enumerate().all(|(index, square)| *square == index * index));
     }
 }

@@ -19,7 +19,8 @@ use crate::kernels::estimate::Shape;
 use crate::kernels::lanes::{self, nearest_i8, nearest_odd};
 use crate::kernels::levels::GROUP;
 use crate::kernels::Kernels;
-use crate::types::Metric;
+use crate::memory::try_vec;
+use crate::types::{Metric, Result};
 
 /// Bits of a query that meets one-bit codes: its rounding stays well below their own error.
 pub const QUERY_BITS: usize = 4;
@@ -92,17 +93,20 @@ pub struct Encoder<'a> {
 
 impl<'a> Encoder<'a> {
     /// `mean` is the rotated vector that queries are shifted by.
-    pub fn new(kernels: &'static Kernels, shape: CodeShape, metric: Metric, mean: &'a [f32]) -> Self {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn new(kernels: &'static Kernels, shape: CodeShape, metric: Metric, mean: &'a [f32]) -> Result<Self> {
         debug_assert_eq!(mean.len(), shape.padded);
-        Encoder {
+        Ok(Encoder {
             kernels,
             shape,
             metric,
             mean,
-            residual: vec![0.0; shape.padded],
-            across: vec![0.0; shape.padded],
-            odd: vec![0; shape.padded],
-        }
+            residual: try_vec(shape.padded, 0.0)?,
+            across: try_vec(shape.padded, 0.0)?,
+            odd: try_vec(shape.padded, 0)?,
+        })
     }
 
     /// Encodes the rotated `vector` relative to the rotated `centre` into `code` (`row_bytes`).

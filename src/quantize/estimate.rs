@@ -134,7 +134,7 @@ mod tests {
     fn z_scores(metric: Metric, dim: usize, bits: usize) -> (f64, f64, f64) {
         let kernels = Kernels::detect();
         let mut random = SplitMix64::new(17 + dim as u64);
-        let rotation = Rotation::new(dim, 5);
+        let rotation = Rotation::new(dim, 5).unwrap();
         let padded = rotation.padded();
         let shape = CodeShape { padded, bits };
         let vector = |random: &mut SplitMix64, lean: f32| -> Vec<f32> {
@@ -158,7 +158,7 @@ mod tests {
         };
         let centre: Vec<f32> =
             (0..padded).map(|i| rotated[..20].iter().map(|r| r[i]).sum::<f32>() / 20.0).collect();
-        let mut encoder = Encoder::new(kernels, shape, metric, &mean);
+        let mut encoder = Encoder::new(kernels, shape, metric, &mean).unwrap();
         let mut codes = vec![0u8; 200 * shape.row_bytes()];
         let mut factors = Vec::new();
         let mut widths = 0.0;

@@ -9,7 +9,9 @@
 //! give the same bits. The signs follow from the seed alone, so that a file need not carry them.
 
 use crate::kernels::Kernels;
+use crate::memory::try_with_capacity;
 use crate::types::rng::SplitMix64;
+use crate::types::Result;
 
 /// Rounds of signs and transforms. Three make the coordinates of any fixed vector close to normal.
 const ROUNDS: usize = 3;
@@ -29,13 +31,17 @@ pub struct Rotation {
 
 impl Rotation {
     /// The rotation of `dim` dimensions that `seed` names.
-    pub fn new(dim: usize, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn new(dim: usize, seed: u64) -> Result<Self> {
         let padded = dim.max(1).div_ceil(PAD) * PAD;
         let block = if padded.is_power_of_two() { padded } else { padded.next_power_of_two() / 2 };
         let mut random = SplitMix64::new(seed ^ 0x726f_7461_7469_6f6e);
         let words = ROUNDS * padded / 64;
-        let signs = (0..words).flat_map(|_| random.next_u64().to_le_bytes()).collect();
-        Rotation { dim, padded, block, signs }
+        let mut signs = try_with_capacity(8 * words)?;
+        (0..words).for_each(|_| signs.extend_from_slice(&random.next_u64().to_le_bytes()));
+        Ok(Rotation { dim, padded, block, signs })
     }
 
     /// Dimensions of the input.
@@ -109,7 +115,7 @@ mod tests {
         let kernels = Kernels::detect();
         let mut random = SplitMix64::new(3);
         for dim in [1, 2, 3, 63, 64, 65, 100, 128, 300, 384, 768, 784, 1000, 1024, 1536, 3072, 5000] {
-            let rotation = Rotation::new(dim, 7);
+            let rotation = Rotation::new(dim, 7).unwrap();
             let a: Vec<f32> = (0..dim).map(|_| random.next_f32() - 0.3).collect();
             let b: Vec<f32> = (0..dim).map(|_| random.next_f32() - 0.6).collect();
             let (mut ra, mut rb) = (vec![0.0; rotation.padded()], vec![0.0; rotation.padded()]);
@@ -133,7 +139,7 @@ mod tests {
     fn a_single_coordinate_is_spread_over_all() {
         // The worst input for a transform without random signs: one nonzero coordinate.
         for dim in [768, 1024, 1000] {
-            let rotation = Rotation::new(dim, 11);
+            let rotation = Rotation::new(dim, 11).unwrap();
             let mut unit = vec![0.0; dim];
             unit[dim - 1] = 1.0;
             let mut out = vec![0.0; rotation.padded()];

@@ -11,7 +11,7 @@ use std::sync::{Mutex, TryLockError};
 
 use crate::kernels::judge::LANES;
 use crate::memory::budget::{Budget, Share};
-use crate::memory::{try_reserve, try_vec, try_with_capacity, AlignedBytes};
+use crate::memory::{try_collect, try_reserve, try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::Factors;
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::Candidates;
@@ -181,11 +181,14 @@ pub struct Lent<'a> {
 impl ScratchPool {
     /// A pool that keeps at most `slots` scratches; those that wait and those that are lent take at most `bytes_max`,
     /// and beyond that what `budget` has left.
-    pub fn new(slots: usize, bytes_max: u64, budget: Budget) -> Self {
-        let slots = (0..slots).map(|_| Slot(Mutex::new(None))).collect();
+    ///
+    /// # Errors
+    /// `OutOfMemory` without room for the slots.
+    pub fn new(slots: usize, bytes_max: u64, budget: Budget) -> Result<Self> {
+        let slots = try_collect((0..slots).map(|_| Slot(Mutex::new(None))))?;
         let one_bytes_max = (bytes_max / ONE_SHARE).max(bytes_max.min(ONE_BYTES_MIN));
         let (used_bytes, peak_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
-        ScratchPool { slots, bytes_max, one_bytes_max, used_bytes, peak_bytes, budget }
+        Ok(ScratchPool { slots, bytes_max, one_bytes_max, used_bytes, peak_bytes, budget })
     }
 
     fn slots_for_thread(&self) -> impl Iterator<Item = &Slot> {

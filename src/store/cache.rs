@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::memory::{AlignedBytes, Lru};
+use crate::memory::{try_arc, AlignedBytes, Lru};
 
 const SHARDS: usize = 16;
 
@@ -39,7 +39,7 @@ struct Shard {
 
 /// A byte-bounded cache of rows by segment and position.
 pub struct VectorCache {
-    shards: Vec<Mutex<Shard>>,
+    shards: [Mutex<Shard>; SHARDS],
     capacity_bytes: AtomicUsize,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -51,7 +51,7 @@ impl VectorCache {
     pub fn new(capacity_bytes: usize) -> Self {
         let shard = || Mutex::new(Shard { rows: Lru::new(), used_bytes: 0, peak_bytes: 0 });
         VectorCache {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: std::array::from_fn(|_| shard()),
             capacity_bytes: AtomicUsize::new(capacity_bytes),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
@@ -158,7 +158,7 @@ impl VectorCache {
 fn copy_into(old: Option<Arc<AlignedBytes>>, bytes: &[u8]) -> Option<Arc<AlignedBytes>> {
     let mut row = match old {
         Some(old) if old.len() == bytes.len() && Arc::strong_count(&old) == 1 => old,
-        _ => Arc::new(AlignedBytes::zeroed(bytes.len()).ok()?),
+        _ => try_arc(AlignedBytes::zeroed(bytes.len()).ok()?).ok()?,
     };
     Arc::get_mut(&mut row)?.copy_from_slice(bytes);
     Some(row)

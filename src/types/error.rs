@@ -220,7 +220,7 @@ impl Words for fmt::Arguments<'_> {
 }
 
 /// The text of `words`; `None` without memory for it.
-fn sentence(words: fmt::Arguments<'_>) -> Option<String> {
+pub(crate) fn sentence(words: fmt::Arguments<'_>) -> Option<String> {
     struct Text(String);
     impl fmt::Write for Text {
         fn write_str(&mut self, part: &str) -> fmt::Result {

@@ -184,7 +184,7 @@ impl Vfs for FaultVfs {
         self.inner.free_bytes()
     }
 
-    fn display(&self) -> String {
+    fn display(&self) -> &str {
         self.inner.display()
     }
 }

@@ -71,15 +71,15 @@ impl Vfs for MemVfs {
             return Ok(None);
         }
         self.files().entry(FileName::Lock).or_default();
-        Ok(Some(LockGuard::new(MemLock(Arc::clone(&self.locked)))))
+        LockGuard::new(MemLock(Arc::clone(&self.locked))).map(Some)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(u64::MAX)
     }
 
-    fn display(&self) -> String {
-        "memory".to_owned()
+    fn display(&self) -> &str {
+        "memory"
     }
 }
 

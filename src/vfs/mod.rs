@@ -32,6 +32,8 @@ pub use mem::MemVfs;
 pub use name::FileName;
 pub use os::{open_outside, OsVfs};
 
+use crate::memory::try_box;
+use crate::types::Error;
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
@@ -67,11 +69,11 @@ pub trait Vfs: Send + Sync {
     fn free_bytes(&self) -> io::Result<u64>;
 
     /// How messages name the directory.
-    fn display(&self) -> String;
+    fn display(&self) -> &str;
 
     /// How messages name a file of it.
-    fn display_file(&self, name: FileName) -> String {
-        format!("{}/{name}", self.display())
+    fn display_file(&self, name: FileName) -> FilePath<'_> {
+        FilePath { directory: self.display(), name }
     }
 }
 
@@ -141,6 +143,19 @@ pub trait VfsFile: Send + Sync {
     }
 }
 
+/// A file as messages name it.
+#[derive(Clone, Copy, Debug)]
+pub struct FilePath<'a> {
+    directory: &'a str,
+    name: FileName,
+}
+
+impl std::fmt::Display for FilePath<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.directory, self.name)
+    }
+}
+
 /// What a directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
@@ -148,6 +163,11 @@ pub struct Listing {
     pub ours: Vec<FileName>,
     /// Number of all other entries.
     pub foreign: usize,
+}
+
+/// Memory that was refused, as a failure of the disk: callers say what they were doing.
+fn refused(_: Error) -> io::Error {
+    io::ErrorKind::OutOfMemory.into()
 }
 
 /// How a range of a file will be read.
@@ -169,9 +189,9 @@ pub struct LockGuard {
 }
 
 impl LockGuard {
-    /// A guard that drops `held` when it is dropped.
-    pub(crate) fn new(held: impl Any + Send + Sync) -> Self {
-        LockGuard { _held: Box::new(held) }
+    /// A guard that drops `held` when it is dropped; at once, if there is no memory for the guard.
+    pub(crate) fn new(held: impl Any + Send + Sync) -> io::Result<Self> {
+        Ok(LockGuard { _held: try_box(held).map_err(refused)? })
     }
 }
 

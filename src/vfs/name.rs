@@ -4,7 +4,9 @@
 //! as it would be made. Kinds that this version does not write are known, so that it does not take a file
 //! of a newer version for a stranger's. Calls nothing.
 
+use std::ffi::CStr;
 use std::fmt;
+use std::io::Write;
 
 /// A file of an index directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +59,26 @@ impl FileName {
             }
         };
         // One spelling only: capitals and signs parse as numbers, but are not ours.
-        (name.to_string() == text).then_some(name)
+        (Spelling::of(name).as_c().to_bytes() == entry).then_some(name)
+    }
+}
+
+/// A name as the system takes it. On the stack, so that a file can be named where memory is out.
+pub(super) struct Spelling([u8; Self::BYTES]);
+
+impl Spelling {
+    /// Longer than any name, with the NUL behind it.
+    const BYTES: usize = 64;
+
+    pub(super) fn of(name: FileName) -> Self {
+        let mut spelling = Spelling([0; Self::BYTES]);
+        // What does not fit would be cut, and nothing is as long.
+        let _ = write!(&mut spelling.0[..Self::BYTES - 1], "{name}");
+        spelling
+    }
+
+    pub(super) fn as_c(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
     }
 }
 

@@ -16,15 +16,17 @@
 //! Calls the system; a call that a signal interrupted is made again, except `close`.
 #![allow(unsafe_code, clippy::disallowed_types)]
 
-use super::{Advice, FileName, Listing, LockGuard, Mapping, Vfs, VfsFile, LIST_ENTRIES_MAX};
+use super::name::Spelling;
+use super::{refused, Advice, FileName, Listing, LockGuard, Mapping, Vfs, VfsFile, LIST_ENTRIES_MAX};
+use crate::memory::{try_arc, try_box, try_push, try_room, try_text};
 use crate::process::ForkGuard;
 use crate::types::{Error, Result, Status};
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,8 +35,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub struct OsVfs {
     dir: File,
-    /// For messages only.
-    path: PathBuf,
+    /// Its path, for messages only.
+    path: String,
 }
 
 impl OsVfs {
@@ -43,9 +45,10 @@ impl OsVfs {
     /// # Errors
     /// `NotFound` (nothing there), `Format` (not a directory), `Io` (permission and the rest).
     pub fn open_dir(path: &Path) -> Result<Arc<Self>> {
+        room_for(path)?;
         let opened = OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path);
         match opened {
-            Ok(dir) => Ok(Arc::new(OsVfs { dir, path: path.to_path_buf() })),
+            Ok(dir) => try_arc(OsVfs { dir, path: try_text(format_args!("{}", path.display()))? }),
             Err(error) => Err(match error.raw_os_error() {
                 Some(libc::ENOTDIR) => Error::new(
                     Status::Format,
@@ -61,6 +64,7 @@ impl OsVfs {
     /// # Errors
     /// `NotFound` (no such parent), `Format` (a file of that name), `Io`, `DiskFull`.
     pub fn create_dir(path: &Path) -> Result<Arc<Self>> {
+        room_for(path)?;
         match DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -73,6 +77,7 @@ impl OsVfs {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
+        room_for(parent)?;
         let synced = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_DIRECTORY)
@@ -104,10 +109,10 @@ impl OsVfs {
             // SAFETY: as in `open_at`.
             unsafe { libc::openat(self.dir.as_raw_fd(), c".".as_ptr(), flags) }
         })?;
-        let stream = DirStream::new(own)?;
+        let mut stream = DirStream::new(own)?;
         while let Some(name) = stream.next()? {
             if name != b"." && name != b".." {
-                entry(&name)?;
+                entry(name)?;
             }
         }
         Ok(())
@@ -116,32 +121,34 @@ impl OsVfs {
 
 impl Vfs for OsVfs {
     fn open_read(&self, name: FileName) -> io::Result<Arc<dyn VfsFile>> {
-        Ok(Arc::new(OsFile { file: self.open_at(&c_name(name)?, libc::O_RDONLY)? }))
+        let file = self.open_at(Spelling::of(name).as_c(), libc::O_RDONLY)?;
+        Ok(try_arc(OsFile { file }).map_err(refused)?)
     }
 
     fn create_new(&self, name: FileName) -> io::Result<Arc<dyn VfsFile>> {
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL;
-        Ok(Arc::new(OsFile { file: self.open_at(&c_name(name)?, flags)? }))
+        let file = self.open_at(Spelling::of(name).as_c(), flags)?;
+        Ok(try_arc(OsFile { file }).map_err(refused)?)
     }
 
     fn rename(&self, from: FileName, to: FileName) -> io::Result<()> {
-        let (from, to) = (c_name(from)?, c_name(to)?);
+        let (from, to) = (Spelling::of(from), Spelling::of(to));
         let dir = self.dir.as_raw_fd();
         // SAFETY: both names end with NUL and outlive the call.
-        retry(|| unsafe { libc::renameat(dir, from.as_ptr(), dir, to.as_ptr()) }).map(|_| ())
+        retry(|| unsafe { libc::renameat(dir, from.as_c().as_ptr(), dir, to.as_c().as_ptr()) }).map(|_| ())
     }
 
     fn remove(&self, name: FileName) -> io::Result<()> {
-        let name = c_name(name)?;
+        let name = Spelling::of(name);
         // SAFETY: the name ends with NUL and outlives the call.
-        retry(|| unsafe { libc::unlinkat(self.dir.as_raw_fd(), name.as_ptr(), 0) }).map(|_| ())
+        retry(|| unsafe { libc::unlinkat(self.dir.as_raw_fd(), name.as_c().as_ptr(), 0) }).map(|_| ())
     }
 
     fn list(&self) -> io::Result<Listing> {
         let mut listing = Listing::default();
         self.each_entry(&mut |entry| {
             match FileName::parse(entry) {
-                Some(name) => listing.ours.push(name),
+                Some(name) => try_push(&mut listing.ours, name).map_err(refused)?,
                 None => listing.foreign += 1,
             }
             if listing.ours.len() + listing.foreign > LIST_ENTRIES_MAX {
@@ -162,11 +169,13 @@ impl Vfs for OsVfs {
     fn lock(&self) -> io::Result<Option<LockGuard>> {
         let metadata = self.dir.metadata()?;
         // Before the file is opened: where `flock` is made of `fcntl` locks, closing it would drop ours.
-        let Some(claim) = Claim::new((metadata.dev(), metadata.ino())) else { return Ok(None) };
-        let file = self.open_at(&c_name(FileName::Lock)?, libc::O_RDWR | libc::O_CREAT)?;
+        let Some(claim) = Claim::new((metadata.dev(), metadata.ino())).map_err(refused)? else {
+            return Ok(None);
+        };
+        let file = self.open_at(Spelling::of(FileName::Lock).as_c(), libc::O_RDWR | libc::O_CREAT)?;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Some(LockGuard::new(OsLock { file, claim }))),
+                Ok(()) => return LockGuard::new(OsLock { file, claim }).map(Some),
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(TryLockError::Error(error)) => return Err(error),
@@ -184,8 +193,8 @@ impl Vfs for OsVfs {
         Ok((stat.f_bavail as u64).saturating_mul(stat.f_frsize as u64))
     }
 
-    fn display(&self) -> String {
-        self.path.display().to_string()
+    fn display(&self) -> &str {
+        &self.path
     }
 }
 
@@ -202,18 +211,18 @@ static LOCKED: AtomicPtr<Locked> = AtomicPtr::new(ptr::null_mut());
 impl Locked {
     /// The table of this process. A forked child makes one of its own: what its parent has locked is not the child's,
     /// and a thread that the child does not have may have held the mutex.
-    fn here() -> &'static Locked {
+    fn here() -> Result<&'static Locked> {
         let mut latest = LOCKED.load(Ordering::Acquire);
         loop {
             // SAFETY: NULL, or of a box below that was published when complete and is never freed.
             // Test: `a_second_writer_is_refused_until_the_first_is_gone`.
             if let Some(table) = unsafe { latest.as_ref() }.filter(|table| table.is_here()) {
-                return table;
+                return Ok(table);
             }
-            let own = Box::into_raw(Box::new(Locked { guard: ForkGuard::new(), places: Mutex::default() }));
+            let own = Box::into_raw(try_box(Locked { guard: ForkGuard::new(), places: Mutex::default() })?);
             match LOCKED.compare_exchange(latest, own, Ordering::AcqRel, Ordering::Acquire) {
                 // SAFETY: it is public now, and nobody frees it.
-                Ok(_) => return unsafe { &*own },
+                Ok(_) => return Ok(unsafe { &*own }),
                 Err(others) => {
                     // SAFETY: made above, and seen by nobody else.
                     drop(unsafe { Box::from_raw(own) });
@@ -242,14 +251,14 @@ struct Claim {
 
 impl Claim {
     /// `None` if this process has one for the directory.
-    fn new(place: (u64, u64)) -> Option<Self> {
-        let table = Locked::here();
+    fn new(place: (u64, u64)) -> Result<Option<Self>> {
+        let table = Locked::here()?;
         let mut places = table.places();
         if places.contains(&place) {
-            return None;
+            return Ok(None);
         }
-        places.push(place);
-        Some(Claim { table, place })
+        try_push(&mut places, place)?;
+        Ok(Some(Claim { table, place }))
     }
 }
 
@@ -283,9 +292,10 @@ impl Drop for OsLock {
 /// # Errors
 /// `NotFound`, `Format` (not a regular file), `Io` (permission and the rest).
 pub fn open_outside(path: &Path) -> Result<Arc<dyn VfsFile>> {
+    room_for(path)?;
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).and_then(regular);
     match opened {
-        Ok(file) => Ok(Arc::new(OsFile { file })),
+        Ok(file) => Ok(try_arc(OsFile { file })?),
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             Err(Error::new(Status::Format, format_args!("{}: {error}", path.display())))
         }
@@ -391,7 +401,8 @@ impl DirStream {
         }
     }
 
-    fn next(&self) -> io::Result<Option<Vec<u8>>> {
+    /// The next name, which is there until the one after it is asked for.
+    fn next(&mut self) -> io::Result<Option<&[u8]>> {
         set_errno(0);
         // SAFETY: the stream is open until `drop`; only this thread has it (no `Send`).
         let entry = unsafe { libc::readdir(self.0.as_ptr()) };
@@ -400,8 +411,8 @@ impl DirStream {
             return if error.raw_os_error() == Some(0) { Ok(None) } else { Err(error) };
         }
         // SAFETY: `readdir` returned an entry whose name ends with NUL, valid until the next call on
-        // the stream; it is copied here. Test: `a_listing_names_ours_and_counts_the_rest`.
-        Ok(Some(unsafe { CStr::from_ptr((*entry).d_name.as_ptr()) }.to_bytes().to_vec()))
+        // the stream, which the borrow of `self` keeps back. Test: `a_listing_names_ours_and_counts_the_rest`.
+        Ok(Some(unsafe { CStr::from_ptr((*entry).d_name.as_ptr()) }.to_bytes()))
     }
 }
 
@@ -448,8 +459,9 @@ fn regular(file: File) -> io::Result<File> {
     }
 }
 
-fn c_name(name: FileName) -> io::Result<CString> {
-    Ok(CString::new(name.to_string())?)
+/// Asks for what the standard library copies a long path to without asking.
+fn room_for(path: &Path) -> Result<()> {
+    try_room(path.as_os_str().len() + 1)
 }
 
 /// A sentence for a failure on a user's path.

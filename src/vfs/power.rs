@@ -274,15 +274,15 @@ impl Vfs for PowerVfs {
     fn lock(&self) -> io::Result<Option<LockGuard>> {
         let disk = self.disk();
         // The guard holds the second count, if there is one.
-        Ok((Arc::strong_count(&disk.lock) == 1).then(|| LockGuard::new(Arc::clone(&disk.lock))))
+        (Arc::strong_count(&disk.lock) == 1).then(|| LockGuard::new(Arc::clone(&disk.lock))).transpose()
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
         Ok(u64::MAX)
     }
 
-    fn display(&self) -> String {
-        "simulated disk".to_owned()
+    fn display(&self) -> &str {
+        "simulated disk"
     }
 }
 

@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{
-    AtomicUsize,
+    AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,27 +12,43 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The system's allocator, and what goes through it.
 pub struct Counting;
 
-/// Pieces of so many bytes and more are refused.
+/// Pieces of so many bytes and more are refused, on any thread, after the next `GIVEN` of them.
 pub static REFUSED_BYTES: AtomicUsize = AtomicUsize::new(usize::MAX);
+pub static GIVEN: AtomicU64 = AtomicU64::new(0);
 /// Allocations so far, and on this thread.
 pub static ALL_CALLS: AtomicUsize = AtomicUsize::new(0);
 pub static LIVE_BYTES: AtomicUsize = AtomicUsize::new(0);
 pub static PEAK_BYTES: AtomicUsize = AtomicUsize::new(0);
 thread_local!(pub static CALLS: Cell<u64> = const { Cell::new(0) });
-// So many pieces this thread still gets, and then none.
+// So many pieces this thread still gets, and then none; or all but one, if it relents.
 thread_local!(pub static LEFT: Cell<u64> = const { Cell::new(u64::MAX) });
+thread_local!(pub static RELENTS: Cell<bool> = const { Cell::new(false) });
+// The piece that this thread got last, if nothing came after it: where, and how large. And the size of such a piece
+// that was given back at once: as every allocator does, this one hands it out again.
+thread_local!(static LATEST: Cell<(usize, usize)> = const { Cell::new((0, 0)) });
+thread_local!(static BACK_BYTES: Cell<usize> = const { Cell::new(0) });
 
 pub fn is_refused(bytes: usize) -> bool {
+    if BACK_BYTES.take() >= bytes {
+        return false;
+    }
     let left = LEFT.get();
-    LEFT.set(if left == u64::MAX { left } else { left.saturating_sub(1) });
-    left == 0 || bytes >= REFUSED_BYTES.load(Relaxed)
+    LEFT.set(match left {
+        u64::MAX => left,
+        0 if RELENTS.get() => u64::MAX,
+        _ => left.saturating_sub(1),
+    });
+    let less = |given: u64| given.checked_sub(1);
+    left == 0 || bytes >= REFUSED_BYTES.load(Relaxed) && GIVEN.fetch_update(Relaxed, Relaxed, less).is_err()
 }
 
-pub fn grown(bytes: usize) {
+pub fn grown(at: *mut u8, bytes: usize) -> *mut u8 {
+    LATEST.set((at as usize, bytes));
     CALLS.set(CALLS.get() + 1);
     ALL_CALLS.fetch_add(1, Relaxed);
     let live = LIVE_BYTES.fetch_add(bytes, Relaxed) + bytes;
     PEAK_BYTES.fetch_max(live, Relaxed);
+    at
 }
 
 // SAFETY: every call is the system allocator's; only numbers are kept, in atomics and a constant thread-local
@@ -42,22 +58,22 @@ unsafe impl GlobalAlloc for Counting {
         if is_refused(layout.size()) {
             return std::ptr::null_mut();
         }
-        grown(layout.size());
         // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
+        grown(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if is_refused(layout.size()) {
             return std::ptr::null_mut();
         }
-        grown(layout.size());
         // SAFETY: the caller's promise.
-        unsafe { System.alloc_zeroed(layout) }
+        grown(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
+        let at_once = LATEST.take() == (at as usize, layout.size());
+        BACK_BYTES.set(if at_once { layout.size() } else { 0 });
         // SAFETY: the caller's promise.
         unsafe { System.dealloc(at, layout) }
     }
@@ -66,11 +82,12 @@ unsafe impl GlobalAlloc for Counting {
         if is_refused(new_size) {
             return std::ptr::null_mut();
         }
-        // Both at once, as when the bytes move.
-        grown(new_size);
-        LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
         // SAFETY: the caller's promise.
-        unsafe { System.realloc(at, layout, new_size) }
+        let at = unsafe { System.realloc(at, layout, new_size) };
+        // Both at once, as when the bytes move.
+        grown(at, new_size);
+        LIVE_BYTES.fetch_sub(layout.size(), Relaxed);
+        at
     }
 }
 
