@@ -9,6 +9,7 @@ use crate::build::fine::FineCodes;
 use crate::build::layout::BuildLayout;
 use crate::build::partition::Partition;
 use crate::build::rows::Loader;
+use crate::build::transform::Transform;
 use crate::build::truth::{Truth, TruthPart};
 use crate::build::Work;
 use crate::cluster::{self, LeafParams};
@@ -17,7 +18,6 @@ use crate::memory::{
     try_collect, try_defaults, try_extend, try_hold, try_push, try_vec, try_with_capacity, AlignedBytes,
 };
 use crate::quantize::encode::{Encoder, Factors};
-use crate::quantize::rotation::Rotation;
 use crate::store::vectors::row_stride;
 use crate::types::{Metric, Result};
 use std::sync::{Mutex, PoisonError};
@@ -48,20 +48,6 @@ pub struct Encoded {
     pub error_width: f32,
     /// Finer codes, if links will be made.
     pub fine: Option<FineCodes>,
-}
-
-/// The transform, decided before pass 2.
-pub struct Transform<'a> {
-    /// The rotation.
-    pub rotation: &'a Rotation,
-    /// The rotated vector that queries are shifted by.
-    pub mean: &'a [f32],
-    /// The rotated mean of all rows, which rows are shifted by where they are compared with each other.
-    pub middle: &'a [f32],
-    /// The rotated centres of the codes, one after the other.
-    pub centres: &'a [f32],
-    /// The centre of each cell.
-    pub cell_centres: &'a [u32],
 }
 
 /// What a thread works in.
@@ -100,7 +86,7 @@ pub fn encode(
     layout: &BuildLayout,
     source: &dyn Rows,
     partition: &Partition,
-    transform: &Transform<'_>,
+    transform: &Transform,
     truth: &mut Truth,
     append: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<Encoded> {
@@ -195,7 +181,7 @@ fn encode_piece(
     work: &Work<'_>,
     layout: &BuildLayout,
     partition: &Partition,
-    transform: &Transform<'_>,
+    transform: &Transform,
     truth: &Truth,
     piece: &Piece,
     workspace: &mut Workspace<'_>,
@@ -257,7 +243,7 @@ impl Part {
 fn encode_rows(
     work: &Work<'_>,
     layout: &BuildLayout,
-    transform: &Transform<'_>,
+    transform: &Transform,
     floats: &[f32],
     truth: &Truth,
     cell: usize,
@@ -267,9 +253,9 @@ fn encode_rows(
 ) -> Result<()> {
     let (dim, padded) = (layout.dim, layout.shape.padded);
     let centre = &transform.centres[transform.cell_centres[cell] as usize * padded..][..padded];
-    let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, transform.mean)?;
+    let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, &transform.mean)?;
     let fine_shape = layout.fine_shape();
-    let mut fine_encoder = Encoder::new(work.kernels, fine_shape, Metric::L2, transform.middle)?;
+    let mut fine_encoder = Encoder::new(work.kernels, fine_shape, Metric::L2, &transform.middle)?;
     let mut rotated = try_vec(padded, 0.0f32)?;
     let mut sums = try_vec(padded, 0.0f64)?;
     let mut fine_codes = part.fine_codes.chunks_exact_mut(fine_shape.row_bytes());
@@ -289,7 +275,7 @@ fn encode_rows(
                 part.width += f64::from(width);
             }
             if let Some(code) = fine_codes.next() {
-                part.fine_factors.push(fine_encoder.encode(&rotated, transform.middle, code).0);
+                part.fine_factors.push(fine_encoder.encode(&rotated, &transform.middle, code).0);
             }
             let source_row = part.order[start as usize + nth];
             if all_held || !truth.is_held_out(source_row) {

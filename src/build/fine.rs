@@ -1,8 +1,8 @@
 //! Four-bit codes of all rows, for distances between rows while links are made.
 //!
-//! A row is kept as its difference from the mean of all rows, whatever the metric, on a grid of odd integers: half a byte a dimension, an eighth of
-//! its floats, and close enough (an error of 0.004 of a cosine at 1,024 dimensions) to tell which of its neighbours
-//! are near each other. One row is expanded to integers and meets the codes of others by one kernel.
+//! A row is kept as its difference from the mean of all rows, whatever the metric, on a grid of odd integers: half a
+//! byte a dimension, an eighth of its floats, and close enough (an error of 0.004 of a cosine at 1,024 dimensions) to
+//! tell which of its neighbours are near each other. Rows are expanded to integers, and meet each other by kernels.
 
 use std::ops::Range;
 

@@ -186,10 +186,13 @@ impl BuildLayout {
 
     /// Bytes of one group of rows that a thread works on in the second pass.
     pub fn cell_memory_bytes(&self) -> u64 {
-        let products = 4 * truth::TILE.min(self.held_out);
+        let products = 8 * truth::TILE.min(self.held_out);
+        // Rows as bytes, for the cut into leaves or for the comparison with held-out rows.
+        let bytes = self.dim + 8;
         // A thread encodes two groups before their rows are put where they belong.
         let fine = 2 * self.fine_row_bytes();
-        let row = self.dim * (self.element.bytes() + 8) + self.shape.padded * 4 + products + fine + 64;
+        let row =
+            self.dim * (self.element.bytes() + 8) + self.shape.padded * 4 + products + bytes + fine + 64;
         let rows = if self.flat { self.block_rows } else { self.cell_rows_max };
         (rows.min(self.rows.max(1) as usize) * row) as u64
     }

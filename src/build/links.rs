@@ -230,49 +230,26 @@ fn look(
     leaves: usize,
     workspace: &mut Workspace,
 ) -> Result<()> {
-    let Workspace {
-        near: runs,
-        near_work,
-        ranks,
+    let Workspace { choices, members, rows, looking, met_rows, products, distances, .. } = workspace;
+    fine.expand_rows(positions.clone(), rows);
+    for (nth, member) in members[..rows.len()].iter_mut().enumerate() {
+        member.begin(positions.start + nth as u32, rows.own_distance(work.kernels, nth));
+    }
+    let (runs, ranked) = (&workspace.near, &mut workspace.ranked);
+    choose_leaves(
+        index,
+        near,
+        rows,
+        runs,
+        leaves,
+        &mut workspace.near_work,
+        &mut workspace.ranks,
         ranked,
         choices,
-        members,
-        rows,
-        looking,
-        met_rows,
-        products,
-        distances,
-        ..
-    } = workspace;
-    let nodes = index.tree.nodes();
-    fine.expand_rows(positions.clone(), rows);
-    let ranks = &mut ranks[..rows.len() * leaves];
-    near.rank(rows, runs, near_work, ranks);
-    let held: usize =
-        runs.iter().flat_map(|run| run.clone()).map(|leaf| nodes[leaf as usize].row_count as usize).sum();
-    let looked = (ROWS_A_ROW * leaves).div_ceil(held).clamp(1, leaves);
-    choices.clear();
-    try_hold(choices, rows.len() * looked)?;
-    try_hold(ranked, leaves)?;
-    for (nth, (member, ranks)) in members.iter_mut().zip(ranks.chunks_exact(leaves)).enumerate() {
-        member.candidates.clear();
-        member.threshold = f32::INFINITY;
-        member.copies = 0;
-        member.position = positions.start + nth as u32;
-        member.own_distance = rows.own_distance(work.kernels, nth);
-        ranked.clear();
-        let numbers = runs.iter().flat_map(|run| run.clone());
-        ranked.extend(numbers.zip(ranks).map(|(key, rank)| Scored { distance: *rank, key }));
-        if looked < leaves {
-            ranked.select_nth_unstable_by(looked, Scored::order);
-        }
-        choices.extend(ranked[..looked].iter().map(|leaf| (leaf.key, nth as u32)));
-    }
-    // Which rows look into which leaf: its integers are made once for all of those, and stay in cache.
-    choices.sort_unstable();
+    )?;
     for choices in choices.chunk_by(|a, b| a.0 == b.0) {
         work.stop.check()?;
-        let leaf = &nodes[choices[0].0 as usize];
+        let leaf = &index.tree.nodes()[choices[0].0 as usize];
         looking.clear();
         choices.iter().for_each(|(_, nth)| looking.push(rows, *nth as usize));
         let end = leaf.first_row + leaf.row_count;
@@ -280,9 +257,10 @@ fn look(
             let met = first..end.min(first + MET_TOGETHER as u32);
             let count = met.len();
             fine.expand_rows(met.clone(), met_rows);
-            let hidden =
-                apart.partition_point(|row| *row < met.start)..apart.partition_point(|row| *row < met.end);
-            apart[hidden].iter().for_each(|row| met_rows.hide((row - first) as usize));
+            let before = |position: u32| apart.partition_point(|row| *row < position);
+            apart[before(met.start)..before(met.end)]
+                .iter()
+                .for_each(|row| met_rows.hide((row - first) as usize));
             let products = &mut products[..looking.len() * count];
             let distances = &mut distances[..looking.len() * count];
             looking.distances_to(work.kernels, met_rows, products, distances);
@@ -295,6 +273,39 @@ fn look(
         cut(&mut member.candidates);
         member.candidates.sort_unstable_by(Scored::order);
     }
+    Ok(())
+}
+
+/// Fills `choices` with pairs of a leaf and a row that looks into it, by leaf: the integers of a leaf are made once for
+/// all those rows, and stay in cache. `runs` are the `leaves` among which each row has its nearest.
+fn choose_leaves(
+    index: &SegmentIndex,
+    near: &NearLeaves<'_>,
+    rows: &FineRows,
+    runs: &[Range<u32>],
+    leaves: usize,
+    near_work: &mut NearWork,
+    ranks: &mut [f32],
+    ranked: &mut Vec<Scored<u32>>,
+    choices: &mut Vec<(u32, u32)>,
+) -> Result<()> {
+    let ranks = &mut ranks[..rows.len() * leaves];
+    near.rank(rows, runs, near_work, ranks);
+    let numbers = || runs.iter().flat_map(Range::clone);
+    let held: usize = numbers().map(|leaf| index.tree.nodes()[leaf as usize].row_count as usize).sum();
+    let looked = (ROWS_A_ROW * leaves).div_ceil(held).clamp(1, leaves);
+    choices.clear();
+    try_hold(choices, rows.len() * looked)?;
+    try_hold(ranked, leaves)?;
+    for (nth, ranks) in (0u32..).zip(ranks.chunks_exact(leaves)) {
+        ranked.clear();
+        ranked.extend(numbers().zip(ranks).map(|(key, rank)| Scored { distance: *rank, key }));
+        if looked < leaves {
+            ranked.select_nth_unstable_by(looked, Scored::order);
+        }
+        choices.extend(ranked[..looked].iter().map(|leaf| (leaf.key, nth)));
+    }
+    choices.sort_unstable();
     Ok(())
 }
 
@@ -311,6 +322,13 @@ struct Member {
 }
 
 impl Member {
+    /// Begins with no candidates.
+    fn begin(&mut self, position: u32, own_distance: f32) {
+        (self.position, self.own_distance) = (position, own_distance);
+        (self.copies, self.threshold) = (0, f32::INFINITY);
+        self.candidates.clear();
+    }
+
     /// Takes the rows from `first` on that are close enough.
     fn offer(&mut self, first: u32, distances: &[f32]) {
         for (key, distance) in (first..).zip(distances) {

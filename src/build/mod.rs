@@ -17,6 +17,7 @@ pub mod nodes;
 pub mod partition;
 pub mod rows;
 pub mod segment;
+pub mod transform;
 pub mod truth;
 pub mod tune;
 

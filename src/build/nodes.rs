@@ -3,9 +3,10 @@
 //! Nodes are numbered breadth first: root, the levels above the cells, cells, leaves. Every cell has at least one leaf
 //! below it, so all leaves are on the last level, in the order of positions.
 
-use crate::build::encode::{Encoded, Transform};
+use crate::build::encode::Encoded;
 use crate::build::layout::BuildLayout;
 use crate::build::partition::Partition;
+use crate::build::transform::Transform;
 use crate::build::Work;
 use crate::index::tree::{Node, NodeFactors, TreeParts};
 use crate::kernels::lanes::{self, nearest_i8};
@@ -29,7 +30,7 @@ pub fn nodes(
     work: &Work<'_>,
     layout: &BuildLayout,
     partition: &Partition,
-    transform: &Transform<'_>,
+    transform: &Transform,
     encoded: &Encoded,
 ) -> Result<Nodes> {
     let nodes = number(layout, partition, encoded)?;
@@ -44,15 +45,15 @@ pub fn nodes(
         centres: AlignedBytes::zeroed(transform.centres.len() * 4)?,
     };
     parts.nodes.as_mut_slice::<Node>().copy_from_slice(&nodes);
-    parts.centres.as_mut_slice::<f32>().copy_from_slice(transform.centres);
+    parts.centres.as_mut_slice::<f32>().copy_from_slice(&transform.centres);
     let (weight, unit) = metric_weights(work.metric);
     let norms = mean_norms(&nodes, encoded)?;
-    let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, transform.mean)?;
+    let mut encoder = Encoder::new(work.kernels, layout.shape, work.metric, &transform.mean)?;
     let mut shifted = try_vec(padded, 0.0f32)?;
     let code_bytes = layout.shape.row_bytes();
     for (number, node) in nodes.iter().enumerate() {
         let centroid = &centroids.as_slice::<f32>()[number * padded..][..padded];
-        shifted.iter_mut().zip(centroid).zip(transform.mean).for_each(|((s, c), g)| *s = c - g);
+        shifted.iter_mut().zip(centroid).zip(&transform.mean).for_each(|((s, c), g)| *s = c - g);
         let norm_sq = work.kernels.dot_f32(&shifted, &shifted);
         let step = to_bytes(&shifted, &mut parts.bytes[number * padded..][..padded]);
         let centre = &transform.centres[node.centre as usize * padded..][..padded];
@@ -98,7 +99,7 @@ fn to_bytes(vector: &[f32], out: &mut [u8]) -> f32 {
 fn fill_centroids(
     work: &Work<'_>,
     partition: &Partition,
-    transform: &Transform<'_>,
+    transform: &Transform,
     encoded: &Encoded,
     padded: usize,
     out: &mut [f32],

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::build::encode::{self, Encoded, Transform};
+use crate::build::encode::{self, Encoded};
 use crate::build::fine::FineCodes;
 use crate::build::layout::BuildLayout;
 use crate::build::links;
 use crate::build::nodes::{self, Nodes};
-use crate::build::partition::{partition, Partition};
+use crate::build::partition::partition;
+use crate::build::transform::Transform;
 use crate::build::truth::Truth;
 use crate::build::tune::tune;
 use crate::build::Work;
@@ -22,14 +23,13 @@ use crate::index::recall_table::{EffortRecord, RecallTable};
 use crate::index::segment::{Quantiser, QuantiserHead, SegmentIndex};
 use crate::index::tree::{Node, NodeFactors, Tree};
 use crate::input::Rows;
-use crate::memory::{try_arc, try_collect, try_extend, try_vec, try_with_capacity, AlignedBytes};
+use crate::memory::{try_arc, try_collect, try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::Factors;
-use crate::quantize::rotation::Rotation;
 use crate::search::{Segment, Snapshot};
 use crate::store::cache::VectorCache;
 use crate::store::centroids::Centroids;
 use crate::store::vectors::{row_stride, Vectors};
-use crate::types::{Error, Metric, Result};
+use crate::types::{Error, Result, Status};
 use crate::vfs::VfsFile;
 
 /// Says how long each phase took.
@@ -61,25 +61,10 @@ pub fn build(
     let held_out = cluster::sample_rows(layout.rows, layout.held_out, work.seed ^ 0x6865_6c64)?;
     let partition = partition(work, layout, source, &held_out)?;
     lap("partition");
-    let rotation = Rotation::new(layout.dim, work.seed)?;
-    let centres = centres(work, layout, &partition, &rotation)?;
-    let mut middle = try_vec(layout.shape.padded, 0.0f32)?;
-    rotation.apply(work.kernels, &partition.mean, &mut middle);
-    let mut mean = try_vec(layout.shape.padded, 0.0f32)?;
-    if work.metric != Metric::InnerProduct {
-        mean.copy_from_slice(&middle);
-    }
-    let cell_centres = cell_centres(&partition)?;
-    let transform = Transform {
-        rotation: &rotation,
-        mean: &mean,
-        middle: &middle,
-        centres: &centres,
-        cell_centres: &cell_centres,
-    };
+    let transform = Transform::new(work, layout, &partition)?;
     let mut held_vectors = try_vec(held_out.len() * layout.dim, 0.0f32)?;
     work.gather_block(source, &held_out, &mut held_vectors)?;
-    let mut truth = Truth::new(work.metric, layout.dim, held_out, held_vectors)?;
+    let mut truth = Truth::new(work.kernels, work.metric, layout.dim, held_out, held_vectors)?;
 
     let stride = row_stride(layout.dim * layout.element.bytes());
     let vectors = reserve(writer, SectionKind::VECTORS, layout.rows, stride)?;
@@ -88,7 +73,7 @@ pub fn build(
     lap("encode");
     let nodes = nodes::nodes(work, layout, &partition, &transform, &encoded)?;
     drop(partition);
-    let quantiser = quantiser_section(layout, work.seed, encoded.error_width, &mean)?;
+    let quantiser = quantiser_section(layout, work.seed, encoded.error_width, &transform.mean)?;
     let (id_bytes, id_width) = id_section(&encoded, ids, first_id)?;
     let by_id = by_id_section(&id_bytes, id_width, layout.rows as usize, ids.is_none().then_some(first_id))?;
     let centroids = write_arrays(writer, &nodes, &encoded, &quantiser, &id_bytes, id_width, &by_id)?;
@@ -108,7 +93,7 @@ pub fn build(
     let mut held: Vec<u32> = try_collect(truth.rows().iter().map(|row| positions[*row as usize]))?;
     held.sort_unstable();
     if let Some(fine) = &encoded.fine {
-        let links = links::links(work, &index, fine, &middle, &held)?;
+        let links = links::links(work, &index, fine, &transform.middle, &held)?;
         index.links = Some(Links::new(layout.rows as u32, links, &index.tree)?);
         lap("link");
     }
@@ -176,9 +161,10 @@ fn measure(
     let room = layout.cell_memory_bytes().saturating_mul(work.threads as u64);
     let cache = VectorCache::new(usize::try_from(room).unwrap_or(usize::MAX));
     let table = tune(work, &snapshot, truth, positions, &cache)?;
-    // Nobody else holds the segment.
     let segment = snapshot.segments.into_iter().next().and_then(Arc::into_inner);
-    Ok((table, segment.and_then(|segment| segment.index.links)))
+    let segment = segment
+        .ok_or_else(|| Error::new(Status::Internal, "a search of the build still holds its segment"))?;
+    Ok((table, segment.index.links))
 }
 
 /// The centroids of a file that is being written.
@@ -190,37 +176,6 @@ fn centroids_of(
 ) -> Result<Centroids> {
     let (nodes, padded) = (index.tree.nodes().len() as u32, layout.shape.padded);
     Centroids::new(file, offset, u64::from(nodes) * padded as u64 * 4, nodes, padded)
-}
-
-/// The rotated centroids of the root's children, or of the root.
-fn centres(
-    work: &Work<'_>,
-    layout: &BuildLayout,
-    partition: &Partition,
-    rotation: &Rotation,
-) -> Result<Vec<f32>> {
-    let padded = layout.shape.padded;
-    let top = partition.levels.first();
-    let mut centres = try_vec(top.map_or(1, Vec::len) * padded, 0.0f32)?;
-    for (nth, out) in centres.chunks_exact_mut(padded).enumerate() {
-        let centre = top.map_or(&partition.mean, |top| &top[nth].centroid);
-        rotation.apply(work.kernels, centre, out);
-    }
-    Ok(centres)
-}
-
-/// The centre above each cell.
-fn cell_centres(partition: &Partition) -> Result<Vec<u32>> {
-    let Some(top) = partition.levels.first() else { return try_vec(partition.ends.len(), 0) };
-    let mut above: Vec<u32> = try_collect(0..top.len() as u32)?;
-    for level in &partition.levels[..partition.levels.len() - 1] {
-        let mut below = Vec::new();
-        for (node, centre) in level.iter().zip(&above) {
-            try_extend(&mut below, std::iter::repeat_n(*centre, node.child_count as usize))?;
-        }
-        above = below;
-    }
-    Ok(above)
 }
 
 fn reserve(writer: &mut SegmentWriter, kind: SectionKind, count: u64, stride: usize) -> Result<SectionSlot> {

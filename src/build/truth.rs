@@ -2,47 +2,58 @@
 //!
 //! Held-out rows stand for queries: they are indexed like all others, and the centroids that are stored leave them out.
 //! The partition was formed with them, though, so that a leaf's borders bend a little towards them, which no query can
-//! hope for; the margin of `tune` has to cover what that flatters the table by. Each group of rows is compared with
-//! all of them by one matrix product; the closest are kept with a few to spare, since the product rounds, and `tune`
-//! ranks them again by exact distance.
+//! hope for; the margin of `tune` has to cover what that flatters the table by.
+//!
+//! Each group of rows is compared with all of them as bytes about the group's mean, by one kernel; what could be among
+//! the nearest for all that bytes tell is compared again in full, by the differences that a search would form, so that
+//! rows far from the origin and close to each other are told apart.
 
-use crate::cluster::inner_products;
-use crate::memory::{try_collect, try_defaults, try_vec};
+use crate::cluster::ByteRows;
+use crate::kernels::Kernels;
+use crate::memory::{try_collect, try_defaults, try_extend, try_vec};
 use crate::topk::heap::TopK;
 use crate::types::{Metric, Result};
 
 /// Neighbours that recall is measured on.
 pub const TRUTH_K: usize = 10;
-/// Held-out rows whose products with a group are formed at once: the group is packed anew for each tile.
-pub const TILE: usize = 256;
-/// Kept beyond them for the rounding of the product.
-const SPARE: usize = 6;
+/// Held-out rows whose distances to a group are formed at once.
+pub const TILE: usize = 64;
+/// Deviations of a distance of bytes from the true one that are allowed for.
+const DEVIATIONS: f32 = 6.0;
 
 /// Held-out rows and the closest rows to each so far.
 pub struct Truth {
+    kernels: &'static Kernels,
     metric: Metric,
     dim: usize,
     /// Source rows that are held out, ascending.
     rows: Vec<u64>,
     /// Their vectors, of unit length under cosine.
     vectors: Vec<f32>,
-    /// Squared lengths.
-    norms: Vec<f32>,
+    /// Squared lengths under inner product, otherwise zeros.
+    squares: Vec<f32>,
     nearest: Vec<TopK<u32>>,
 }
 
-/// What one group of rows contributes: for each held-out row its closest.
-pub struct TruthPart(Vec<TopK<u32>>);
+/// What one group of rows contributes: held-out row, distance, source row.
+pub struct TruthPart(Vec<(u32, f32, u32)>);
 
 impl Truth {
     /// Held-out `rows` (ascending) with their `vectors`.
     ///
     /// # Errors
     /// `VDB_OUT_OF_MEMORY`.
-    pub fn new(metric: Metric, dim: usize, rows: Vec<u64>, vectors: Vec<f32>) -> Result<Self> {
-        let norms = norms(&vectors, dim)?;
-        let nearest = empty(rows.len())?;
-        Ok(Truth { metric, dim, rows, vectors, norms, nearest })
+    pub fn new(
+        kernels: &'static Kernels,
+        metric: Metric,
+        dim: usize,
+        rows: Vec<u64>,
+        vectors: Vec<f32>,
+    ) -> Result<Self> {
+        let squares = squares(kernels, metric, &vectors, dim)?;
+        let mut nearest: Vec<TopK<u32>> = try_defaults(rows.len())?;
+        nearest.iter_mut().try_for_each(|top| top.try_reset(TRUTH_K))?;
+        Ok(Truth { kernels, metric, dim, rows, vectors, squares, nearest })
     }
 
     /// Source rows that are held out.
@@ -55,7 +66,7 @@ impl Truth {
         &self.vectors[nth * self.dim..][..self.dim]
     }
 
-    /// Source rows of the closest to the nth held-out row, in no order, itself left out.
+    /// Source rows of the closest to the nth held-out row, in no order, no held-out row among them.
     pub fn nearest(&self, nth: usize) -> impl Iterator<Item = u32> + '_ {
         self.nearest[nth].as_slice().iter().map(|scored| scored.key)
     }
@@ -70,57 +81,81 @@ impl Truth {
     /// # Errors
     /// `VDB_OUT_OF_MEMORY`.
     pub fn part(&self, floats: &[f32], numbers: &[u64]) -> Result<TruthPart> {
-        let count = numbers.len();
-        let mut nearest = empty(self.rows.len())?;
+        let (dim, count) = (self.dim, numbers.len());
+        let mut part = TruthPart(Vec::new());
         if self.rows.is_empty() || count == 0 {
-            return Ok(TruthPart(nearest));
+            return Ok(part);
         }
-        let row_norms = match self.metric {
-            Metric::L2 => norms(floats, self.dim)?,
-            _ => try_vec(count, 0.0)?,
-        };
-        let mut products = try_vec(TILE.min(self.rows.len()) * count, 0.0f32)?;
+        let mean = crate::cluster::mean_of(floats, dim)?;
+        let coded = ByteRows::of(floats, dim, &mean)?;
+        let row_squares = squares(self.kernels, self.metric, floats, dim)?;
+        let farthest = row_squares.iter().fold(0.0f32, |most, square| most.max(*square));
+        let mut queries = ByteRows::with_capacity(TILE, dim)?;
+        let mut products = try_vec(TILE * count, 0)?;
+        let mut distances = try_vec(TILE * count, 0.0)?;
+        let mut closest = TopK::default();
+        closest.try_reset(TRUTH_K)?;
         for first in (0..self.rows.len()).step_by(TILE) {
             let tile = TILE.min(self.rows.len() - first);
-            let queries = &self.vectors[first * self.dim..][..tile * self.dim];
-            inner_products(queries, floats, self.dim, &mut products[..tile * count])?;
-            for nth in 0..tile {
-                let top = &mut nearest[first + nth];
-                let own = self.rows[first + nth];
-                let mut threshold = top.threshold();
-                for (i, product) in products[nth * count..][..count].iter().enumerate() {
-                    let distance = match self.metric {
-                        Metric::L2 => self.norms[first + nth] + row_norms[i] - 2.0 * product,
-                        _ => -product,
+            queries.clear();
+            (first..first + tile).for_each(|nth| queries.push(self.vector(nth), &mean));
+            let (products, distances) = (&mut products[..tile * count], &mut distances[..tile * count]);
+            queries.distances(&coded, 0..count, products, distances);
+            // The squared error in one dimension: a step's width is spread evenly (its square over 12).
+            let step = coded.largest_step().max(queries.largest_step());
+            let error_sq = 2.0 * step * step / 12.0;
+            for (nth, distances) in (first..).zip(distances.chunks_exact(count)) {
+                closest.reset(TRUTH_K);
+                let mut threshold = self.nearest[nth].threshold();
+                let mut reach = self.reach(nth, threshold, farthest, error_sq);
+                for (i, distance) in distances.iter().enumerate() {
+                    if *distance - row_squares[i] > reach || self.is_held_out(numbers[i] as u32) {
+                        continue;
+                    }
+                    let row = &floats[i * dim..][..dim];
+                    let exact = match self.metric {
+                        Metric::L2 => self.kernels.l2_f32(row, self.vector(nth)),
+                        _ => -self.kernels.dot_f32(row, self.vector(nth)),
                     };
-                    if distance <= threshold && numbers[i] != own {
-                        top.push(distance, numbers[i] as u32);
-                        threshold = top.threshold();
+                    if exact <= threshold {
+                        closest.push(exact, numbers[i] as u32);
+                        threshold = threshold.min(closest.threshold());
+                        reach = self.reach(nth, threshold, farthest, error_sq);
                     }
                 }
+                let found = closest.as_slice().iter();
+                try_extend(&mut part.0, found.map(|near| (nth as u32, near.distance, near.key)))?;
             }
         }
-        Ok(TruthPart(nearest))
+        Ok(part)
+    }
+
+    /// What the squared distance of bytes, less the row's own square under inner product, must not exceed for the row's
+    /// distance to the nth held-out row to be within `threshold`. `farthest` is the largest square of a row.
+    fn reach(&self, nth: usize, threshold: f32, farthest: f32, error_sq: f32) -> f32 {
+        let (within, offset) = match self.metric {
+            Metric::L2 => (threshold, 0.0),
+            // Of rows of length 1, 2 - 2 <x, q>.
+            Metric::Cosine => (2.0 + 2.0 * threshold, 0.0),
+            // |x - q|^2 = |x|^2 + |q|^2 - 2 <x, q>.
+            Metric::InnerProduct => (2.0 * threshold + self.squares[nth] + farthest, farthest),
+        };
+        let reach = within.max(0.0).sqrt() + DEVIATIONS * error_sq.sqrt();
+        reach * reach + 2.0 * error_sq * self.dim as f32 - offset
     }
 
     /// Takes over what a group contributes.
     pub fn merge(&mut self, part: TruthPart) {
-        for (all, some) in self.nearest.iter_mut().zip(part.0) {
-            for scored in some.as_slice() {
-                all.push(scored.distance, scored.key);
-            }
+        for (nth, distance, row) in part.0 {
+            self.nearest[nth as usize].push(distance, row);
         }
     }
 }
 
-/// Squared lengths.
-fn norms(vectors: &[f32], dim: usize) -> Result<Vec<f32>> {
-    try_collect(vectors.chunks_exact(dim.max(1)).map(|v| v.iter().map(|x| x * x).sum()))
-}
-
-/// Lists that have the storage for all that they will hold.
-fn empty(count: usize) -> Result<Vec<TopK<u32>>> {
-    let mut nearest: Vec<TopK<u32>> = try_defaults(count)?;
-    nearest.iter_mut().try_for_each(|top| top.try_reset(TRUTH_K + SPARE))?;
-    Ok(nearest)
+/// Squared lengths under inner product; otherwise zeros.
+fn squares(kernels: &Kernels, metric: Metric, vectors: &[f32], dim: usize) -> Result<Vec<f32>> {
+    match metric {
+        Metric::InnerProduct => try_collect(vectors.chunks_exact(dim).map(|v| kernels.dot_f32(v, v))),
+        _ => try_vec(vectors.len() / dim, 0.0),
+    }
 }

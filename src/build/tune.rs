@@ -231,7 +231,7 @@ struct Target {
     neighbours: Vec<(f32, u32)>,
 }
 
-/// Ranks the closest rows that the products found by exact distance.
+/// The closest rows with the distances that a search gives them.
 fn exact_truth(
     work: &Work<'_>,
     snapshot: &Snapshot,
@@ -244,14 +244,12 @@ fn exact_truth(
         let mut row = AlignedBytes::zeroed(segment.vectors.row_bytes())?;
         let mut cost = ReadCost::default();
         let mut neighbours = Vec::new();
-        // The others that are held out are no rows either, as far as queries know.
-        for source_row in truth.nearest(nth).filter(|row| !truth.is_held_out(*row)) {
+        for source_row in truth.nearest(nth) {
             let position = positions[source_row as usize];
             let bytes = segment.vectors.row(position, None, &mut row, &mut cost)?;
             try_push(&mut neighbours, (exact.distance(bytes.bytes()), position))?;
         }
         neighbours.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        neighbours.truncate(TRUTH_K);
         Ok(Target { own: positions[truth.rows()[nth] as usize], neighbours })
     })
 }

@@ -1,41 +1,36 @@
 //! The nearest centroids of rows.
 //!
 //! In: rows and centroids, packed. Out: for each row the index of its nearest centroid, ties to the smaller index,
-//! and the squared distance on request; within a block, the few nearest.
+//! and the squared distance on request, as near as bytes tell it; within a block, the few nearest.
 //!
-//! |x - c|^2 = |x|^2 + |c|^2 - 2 x.c, and |x|^2 is the same for every centroid: a matrix product and one
-//! addition rank them. With rows far from the origin the large terms cancel and leave noise, so centroids
-//! are shifted by their mean m: with c = m + s the rank is |s|^2 + 2 m.s - 2 x.s, whose terms are as small
-//! as the centroids are close together. The shift costs a copy of the centroids and nothing a row.
+//! Rows are taken in blocks, centroids in tiles; the distances of block and tile stay in the second-level cache until
+//! they are ranked, 16 at a time against the worst that is kept.
 //!
-//! Rows are taken in blocks, centroids in tiles; the products of block and tile stay in the second-level
-//! cache until they are ranked, 16 at a time against the worst that is kept.
-//!
-//! Calls `kernels` (matrix product) and `pool`.
+//! Calls `bytes` and `pool`.
 
-use super::numbers::{mean_of, squared_distance};
+use super::bytes::ByteRows;
+use super::numbers::mean_of;
 use super::route::{BEAM, GATHERED_ROWS};
 use super::train::FLAT_CENTRES_MAX;
-use crate::kernels::gemm::inner_products;
-use crate::memory::{try_vec, try_with_capacity};
+use crate::memory::try_vec;
 use crate::pool::{Stop, Team};
 use crate::types::Result;
 
 /// Stands where a row has fewer centroids than were asked for.
 pub const NO_CENTROID: u32 = u32::MAX;
 
-/// Rows whose products with one tile are formed at once.
+/// Rows whose distances to one tile are formed at once.
 pub(crate) const BLOCK_ROWS: usize = 256;
 
-/// Centroids in a tile: with [`BLOCK_ROWS`] rows the products take 512 KiB.
+/// Centroids in a tile: with [`BLOCK_ROWS`] rows products and distances take 1 MiB.
 const TILE_CENTROIDS: usize = 512;
 
-/// Bytes that a thread takes for ranking rows against `cells` centres: the products of a block and a tile, the rows of
-/// a block and what the matrix product packs, and of a block that is gathered by group its choices.
+/// Bytes that a thread takes for ranking rows against `cells` centres: the rows of a block as bytes, their products
+/// with a tile and what those become, and of a block that is gathered by group its choices.
 pub fn thread_bytes(cells: usize, dim: usize) -> usize {
-    let products = BLOCK_ROWS * TILE_CENTROIDS.min(cells) * 4;
+    let pairs = BLOCK_ROWS * TILE_CENTROIDS.min(cells) * 8;
     let choices = if cells > FLAT_CENTRES_MAX { GATHERED_ROWS * (BEAM + 1) * 12 } else { BLOCK_ROWS * 4 };
-    products + choices + (BLOCK_ROWS + TILE_CENTROIDS.min(cells)) * dim * 4
+    pairs + choices + ByteRows::bytes_of(BLOCK_ROWS, dim)
 }
 
 /// Ranks compared at once with the worst kept.
@@ -92,25 +87,27 @@ pub(crate) fn assign_until(
     out: &mut [u32],
     distances: Option<&mut [f32]>,
 ) -> Result<()> {
-    let ranking = Ranking::new(&centroids.data, centroids.dim)?;
-    for_each_block(rows, BLOCK_ROWS, &ranking, pool, stop, out, distances, |rows, found| {
-        ranking.nearest(rows, found)
+    let (ranking, dim) = (Ranking::new(&centroids.data, centroids.dim)?, centroids.dim);
+    for_each_block(rows, dim, BLOCK_ROWS, pool, stop, out, distances, |rows, found| {
+        let mut work = RankWork::new(dim, ranking.count())?;
+        ranking.offer(rows.chunks_exact(dim).enumerate(), 0, &mut work, found);
+        found.close();
+        Ok(())
     })
 }
 
-/// Cuts rows and outputs into blocks, lets `find` fill the lists of each block with ranks, one a row, and makes them
-/// distances if those are wanted. Once `stop` says so, blocks are left as they were.
+/// Cuts rows and outputs into blocks, and lets `find` fill the lists of each block, one centroid a row. Once `stop`
+/// says so, blocks are left as they were.
 pub(crate) fn for_each_block(
     rows: &[f32],
+    dim: usize,
     block_rows: usize,
-    ranking: &Ranking,
     pool: Team<'_>,
     stop: &Stop<'_>,
     out: &mut [u32],
     distances: Option<&mut [f32]>,
     find: impl Fn(&[f32], &mut Nearest<'_>) -> Result<()> + Sync,
 ) -> Result<()> {
-    let dim = ranking.dim;
     assert!(rows.len().is_multiple_of(dim) && out.len() == rows.len() / dim);
     let blocks = rows.chunks(block_rows * dim).zip(out.chunks_mut(block_rows));
     match distances {
@@ -128,10 +125,7 @@ pub(crate) fn for_each_block(
                 if stop.check().is_err() {
                     return Ok(());
                 }
-                let mut found = Nearest::new(1, ids, ranks);
-                find(rows, &mut found)?;
-                ranking.ranks_to_distances(rows, &mut found);
-                Ok(())
+                find(rows, &mut Nearest::new(1, ids, ranks))
             })
         }
     }
@@ -209,90 +203,65 @@ fn insert(ranks: &mut [f32], ids: &mut [u32], rank: f32, id: u32) {
     ids[at] = id;
 }
 
-/// Centroids made ready for ranking.
+/// Centroids made ready for ranking: as bytes about their mean.
 #[derive(Clone, Debug)]
 pub(crate) struct Ranking {
-    dim: usize,
-    /// m: the mean of the centroids.
-    mean: Vec<f32>,
-    /// s = c - m, count x dim.
-    shifted: Vec<f32>,
-    /// |s|^2 + 2 m.s.
-    bias: Vec<f32>,
+    origin: Vec<f32>,
+    centres: ByteRows,
+}
+
+/// What a thread ranks in.
+pub(crate) struct RankWork {
+    rows: ByteRows,
+    products: Vec<i32>,
+    ranks: Vec<f32>,
+}
+
+impl RankWork {
+    /// Room for blocks of rows against tiles of at most `centres`.
+    pub(crate) fn new(dim: usize, centres: usize) -> Result<Self> {
+        let pairs = BLOCK_ROWS * centres.min(TILE_CENTROIDS);
+        Ok(RankWork {
+            rows: ByteRows::with_capacity(BLOCK_ROWS, dim)?,
+            products: try_vec(pairs, 0)?,
+            ranks: try_vec(pairs, 0.0)?,
+        })
+    }
 }
 
 impl Ranking {
     /// Ranks the centroids in `data`, count x dim.
     pub(crate) fn new(data: &[f32], dim: usize) -> Result<Self> {
         assert!(!data.is_empty(), "no centroids");
-        let mean = mean_of(data, dim)?;
-        let mut shifted = try_with_capacity(data.len())?;
-        let mut bias = try_with_capacity(data.len() / dim)?;
-        for centre in data.chunks_exact(dim) {
-            let first = shifted.len();
-            shifted.extend(centre.iter().zip(&mean).map(|(c, m)| c - m));
-            let pairs = shifted[first..].iter().zip(&mean);
-            bias.push(
-                pairs.map(|(&s, &m)| f64::from(s) * (f64::from(s) + 2.0 * f64::from(m))).sum::<f64>() as f32
-            );
-        }
-        Ok(Ranking { dim, mean, shifted, bias })
+        let origin = mean_of(data, dim)?;
+        let centres = ByteRows::of(data, dim, &origin)?;
+        Ok(Ranking { origin, centres })
     }
 
-    /// Of centroids and rows.
-    pub(crate) fn dim(&self) -> usize {
-        self.dim
+    /// How many centroids there are.
+    pub(crate) fn count(&self) -> usize {
+        self.centres.count()
     }
 
-    /// Fills the empty lists of a block of rows.
-    pub(crate) fn nearest(&self, rows: &[f32], found: &mut Nearest<'_>) -> Result<()> {
-        let all = 0..self.bias.len();
-        let mut products = try_vec(rows.len() / self.dim * all.len().min(TILE_CENTROIDS), 0.0)?;
-        self.offer(rows, all, &mut products, |row| row, found)?;
-        found.close();
-        Ok(())
-    }
-
-    /// Writes the rank of every centroid for every row: n x count.
-    pub(crate) fn ranks(&self, rows: &[f32], ranks: &mut [f32]) -> Result<()> {
-        inner_products(rows, &self.shifted, self.dim, ranks)?;
-        for ranks in ranks.chunks_exact_mut(self.bias.len()) {
-            ranks.iter_mut().zip(&self.bias).for_each(|(rank, b)| *rank = b - 2.0 * *rank);
-        }
-        Ok(())
-    }
-
-    /// Offers the centroids in `range` to the lists of the rows; `place` says which list is a row's.
-    pub(crate) fn offer(
+    /// Offers the centroids to the lists of at most [`BLOCK_ROWS`] rows, each given with the place of its list. The
+    /// first centroid has the number `first`.
+    pub(crate) fn offer<'r>(
         &self,
-        rows: &[f32],
-        range: std::ops::Range<usize>,
-        products: &mut [f32],
-        place: impl Fn(usize) -> usize,
+        rows: impl Iterator<Item = (usize, &'r [f32])> + Clone,
+        first: usize,
+        work: &mut RankWork,
         found: &mut Nearest<'_>,
-    ) -> Result<()> {
-        let count = rows.len() / self.dim;
-        for first in range.clone().step_by(TILE_CENTROIDS) {
-            let tile = first..range.end.min(first + TILE_CENTROIDS);
-            let products = &mut products[..count * tile.len()];
-            let shifted = &self.shifted[tile.start * self.dim..tile.end * self.dim];
-            inner_products(rows, shifted, self.dim, products)?;
-            let bias = &self.bias[tile.clone()];
-            for (row, ranks) in products.chunks_exact_mut(tile.len()).enumerate() {
-                for (rank, b) in ranks.iter_mut().zip(bias) {
-                    *rank = b - 2.0 * *rank;
-                }
-                found.offer(place(row), first, ranks);
+    ) {
+        work.rows.clear();
+        rows.clone().for_each(|(_, row)| work.rows.push(row, &self.origin));
+        for start in (0..self.count()).step_by(TILE_CENTROIDS) {
+            let tile = start..self.count().min(start + TILE_CENTROIDS);
+            let pairs = work.rows.count() * tile.len();
+            let (products, ranks) = (&mut work.products[..pairs], &mut work.ranks[..pairs]);
+            work.rows.distances(&self.centres, tile.clone(), products, ranks);
+            for ((place, _), ranks) in rows.clone().zip(ranks.chunks_exact(tile.len())) {
+                found.offer(place, first + start, ranks);
             }
-        }
-        Ok(())
-    }
-
-    /// Adds |x - m|^2 to the ranks of each row.
-    pub(crate) fn ranks_to_distances(&self, rows: &[f32], found: &mut Nearest<'_>) {
-        for (row, ranks) in rows.chunks_exact(self.dim).zip(found.ranks.chunks_exact_mut(found.few)) {
-            let own = squared_distance(row, &self.mean);
-            ranks.iter_mut().for_each(|rank| *rank = (*rank + own).max(0.0));
         }
     }
 }
@@ -313,14 +282,18 @@ mod tests {
         all
     }
 
-    fn check(rows: &[f32], centroids: &Centroids, few: usize, tolerance: f64) {
+    fn check(rows: &[f32], centroids: &Centroids, few: usize) {
         let dim = centroids.dim;
         let n = rows.len() / dim;
         let (mut ids, mut distances) = (vec![7; n * few], vec![f32::NAN; n * few]);
         let ranking = Ranking::new(&centroids.data, dim).unwrap();
-        let mut found = Nearest::new(few, &mut ids, &mut distances);
-        ranking.nearest(rows, &mut found).unwrap();
-        ranking.ranks_to_distances(rows, &mut found);
+        let mut work = RankWork::new(dim, ranking.count()).unwrap();
+        for (block, rows) in rows.chunks(BLOCK_ROWS * dim).enumerate() {
+            let places = block * BLOCK_ROWS * few..(block * BLOCK_ROWS + rows.len() / dim) * few;
+            let mut found = Nearest::new(few, &mut ids[places.clone()], &mut distances[places]);
+            ranking.offer(rows.chunks_exact(dim).enumerate(), 0, &mut work, &mut found);
+            found.close();
+        }
         for (threads, with_distances) in [(1, false), (2, true)] {
             let (mut nearest, mut near) = (vec![9; n], vec![f32::NAN; n]);
             let wanted = with_distances.then_some(&mut near[..]);
@@ -328,18 +301,24 @@ mod tests {
             assert!(ids.iter().step_by(few).eq(&nearest));
             assert!(!with_distances || distances.iter().step_by(few).eq(&near));
         }
+        // What bytes round away: half a step at most in each dimension.
+        let rounding = |row: &[f32]| {
+            let far = row.iter().zip(&ranking.origin).map(|(x, o)| (x - o).abs()).fold(0.0, f32::max);
+            f64::from(far) * 0.51 / 127.0 * (dim as f64).sqrt()
+        };
+        let of_centres = centroids.data.chunks_exact(dim).map(rounding).fold(0.0, f64::max);
         for (i, row) in rows.chunks_exact(dim).enumerate() {
             let want = brute(row, centroids);
-            let slack = tolerance * (1.0 + want.last().unwrap().0);
+            let slack = rounding(row) + of_centres;
             for j in 0..few {
                 let (id, got) = (ids[i * few + j], distances[i * few + j]);
                 let Some(&(distance, _)) = want.get(j) else {
                     assert_eq!((id, got), (NO_CENTROID, f32::INFINITY));
                     continue;
                 };
-                assert!((f64::from(got) - distance).abs() <= slack, "{got} for {distance}");
+                assert!((f64::from(got).sqrt() - distance.sqrt()).abs() <= slack, "{got} for {distance}");
                 let own = want.iter().find(|w| w.1 == id).unwrap().0;
-                assert!((own - distance).abs() <= slack, "{own} taken for {distance}");
+                assert!((own.sqrt() - distance.sqrt()).abs() <= 2.0 * slack, "{own} taken for {distance}");
             }
             let mut once = ids[i * few..][..few.min(want.len())].to_vec();
             once.sort_unstable();
@@ -354,7 +333,7 @@ mod tests {
             for count in [1, 2, 15, 16, 17, TILE_CENTROIDS, TILE_CENTROIDS + 1] {
                 let centroids = Centroids { data: clustered(count, dim, 20, 1), dim };
                 let rows = clustered(BLOCK_ROWS + 3, dim, 20, 2);
-                [1, 2, 5].iter().for_each(|&few| check(&rows, &centroids, few, 1e-6));
+                [1, 2, 5].iter().for_each(|&few| check(&rows, &centroids, few));
             }
         }
     }
@@ -363,8 +342,8 @@ mod tests {
     fn rows_far_from_the_origin_keep_their_centroids() {
         let lift = |v: Vec<f32>| v.iter().map(|x| x + 30_000.0).collect::<Vec<f32>>();
         let centroids = Centroids { data: lift(clustered(100, 32, 20, 1)), dim: 32 };
-        // Without the shift the terms are 3e10 and their rounding 2e3, against distances near 1e3.
-        check(&lift(clustered(300, 32, 20, 2)), &centroids, 1, 1e-2);
+        // Bytes about the origin itself would be 240 apart, as wide as all rows together.
+        check(&lift(clustered(300, 32, 20, 2)), &centroids, 1);
     }
 
     #[test]
@@ -372,8 +351,8 @@ mod tests {
         let centroids = Centroids { data: [[1.0f32, 2.0]; 40].concat(), dim: 2 };
         let (mut ids, mut ranks) = ([0; 6], [0.0; 6]);
         let mut found = Nearest::new(3, &mut ids, &mut ranks);
-        let ranking = Ranking::new(&centroids.data, 2).unwrap();
-        ranking.nearest(&[1.0, 2.0, 5.0, -1.0], &mut found).unwrap();
+        let (ranking, mut work) = (Ranking::new(&centroids.data, 2).unwrap(), RankWork::new(2, 40).unwrap());
+        ranking.offer([1.0, 2.0, 5.0, -1.0].chunks_exact(2).enumerate(), 0, &mut work, &mut found);
         assert_eq!(ids, [0, 1, 2, 0, 1, 2]);
     }
 

@@ -14,9 +14,9 @@
 //! - A large cell is cut into groups in the same way first, and each group into leaves, unless leaves are as large
 //!   as groups: the work is rows x (rows of a group / rows of a leaf) x dim a round.
 //!
-//! Runs on the calling thread: cells are worked on in parallel. Calls `kernels` (matrix product).
+//! Runs on the calling thread: cells are worked on in parallel. Calls `bytes`.
 
-use super::assign::Ranking;
+use super::bytes::ByteRows;
 use super::capacity::Capacity;
 use super::numbers::{mean_of, normalise, squared_distance, MeanSum};
 use super::seeding::{row_hash, seeds};
@@ -227,10 +227,18 @@ impl<'a> Split<'a> {
         }
         let mut centres = try_with_capacity(seeds.len() * dim)?;
         seeds.iter().for_each(|&seed| centres.extend_from_slice(&packed[seed as usize * dim..][..dim]));
+        let origin = mean_of(&packed, dim)?;
+        let coded = ByteRows::of(&packed, dim, &origin)?;
+        let mut products = try_vec(rows.len() * seeds.len(), 0)?;
         let mut ranks = try_vec(rows.len() * seeds.len(), 0.0)?;
+        let mut rank = |centres: &[f32], ranks: &mut [f32]| {
+            let centres = ByteRows::of(centres, dim, &origin)?;
+            coded.distances(&centres, 0..centres.count(), &mut products, ranks);
+            Ok(())
+        };
         let mut prices = try_vec(seeds.len(), 0.0)?;
         for _ in 0..ROUNDS {
-            Ranking::new(&centres, dim)?.ranks(&packed, &mut ranks)?;
+            rank(&centres, &mut ranks)?;
             let members = Capacity::assign(&ranks, &mut prices, limit)?.into_members();
             move_to_means(&packed, dim, &members, &mut centres)?;
             if self.params.spherical {
@@ -238,7 +246,7 @@ impl<'a> Split<'a> {
             }
             halve(&mut prices);
         }
-        Ranking::new(&centres, dim)?.ranks(&packed, &mut ranks)?;
+        rank(&centres, &mut ranks)?;
         let mut capacity = Capacity::assign(&ranks, &mut prices, limit)?;
         capacity.merge_crumbs(self.floor())?;
         for (members, centre) in capacity.into_members().iter().zip(centres.chunks_exact(dim)) {

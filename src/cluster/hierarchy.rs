@@ -10,7 +10,7 @@
 //! A row belongs to the cell of its nearest centre, as k-means ended with it, of length 1 if spherical. Means of
 //! all rows, which the index wants, are for the caller to sum while rows are assigned.
 //!
-//! Calls `kernels` (matrix product) and `pool`.
+//! Calls `pool`.
 
 use super::assign::Centroids;
 use super::balance::{split_into_leaves, LeafParams};

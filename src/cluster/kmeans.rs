@@ -1,7 +1,7 @@
 //! K-means on one level: Lloyd's rounds over all given rows.
 //!
 //! In: a sample of rows. Out: at most as many centroids as asked for, fewer where there are fewer distinct
-//! rows, never NaN. A round names the nearest centroid of each row (one matrix product, `assign`) and moves
+//! rows, never NaN. A round names the nearest centroid of each row (`assign`) and moves
 //! each centroid to the mean of its rows. A centroid that lost all its rows starts again inside the cell
 //! whose rows lie farthest from their centre in sum. Rounds end when hardly a row changes its cell.
 //!

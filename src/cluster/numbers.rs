@@ -1,7 +1,7 @@
 //! Sums over rows: means and squared distances, in a fixed order.
 //!
 //! Plain loops over 16 lanes, which the compiler turns into vector code of the base instruction set; these
-//! sums are a small part of the work, the matrix product is the large one.
+//! sums are a small part of the work, the products of bytes are the large one.
 
 use crate::memory::try_vec;
 use crate::types::Result;
@@ -72,7 +72,7 @@ impl MeanSum {
 }
 
 /// The mean of packed rows; zeros for none.
-pub(crate) fn mean_of(rows: &[f32], dim: usize) -> Result<Vec<f32>> {
+pub fn mean_of(rows: &[f32], dim: usize) -> Result<Vec<f32>> {
     let (mut sum, mut mean) = (MeanSum::new(dim)?, try_vec(dim, 0.0)?);
     rows.chunks_exact(dim).for_each(|row| sum.add(row));
     sum.take_mean(&mut mean);

@@ -2,14 +2,14 @@
 //!
 //! Few centres are drawn by greedy k-means++ from a small sample: each new centre is the best of a few
 //! candidates drawn in proportion to the squared distance from the centres so far (Arthur & Vassilvitskii
-//! 2007, with the greedy choice of their section 6). The distances within the sample come from one matrix
-//! product. Many centres are random rows: the sample would have to be large, and with many rows a centre
+//! 2007, with the greedy choice of their section 6). The distances within the sample are formed at
+//! once, of bytes. Many centres are random rows: the sample would have to be large, and with many rows a centre
 //! the rounds that follow repair more than seeding can.
 //!
-//! Calls `kernels` (matrix product).
+//! Calls `bytes`.
 
-use super::numbers::mean_of;
-use crate::kernels::gemm::inner_products;
+use super::bytes::ByteRows;
+use super::numbers::MeanSum;
 use crate::memory::{try_collect, try_extend, try_reserve, try_vec, try_with_capacity};
 use crate::types::rng::SplitMix64;
 use crate::types::{Error, Result};
@@ -81,32 +81,27 @@ pub(crate) fn row_hash(row: &[f32], bytes: &mut Vec<u8>) -> Result<u64> {
 /// Squared distances between the rows of a sample.
 struct Distances {
     count: usize,
-    products: Vec<f32>,
+    distances: Vec<f32>,
 }
 
 impl Distances {
     fn new(rows: &[f32], dim: usize, sample: &[u32]) -> Result<Self> {
-        let mut gathered = try_with_capacity(sample.len() * dim)?;
-        for &position in sample {
-            gathered.extend_from_slice(&rows[position as usize * dim..][..dim]);
-        }
-        // Around their mean the products are small, and their differences good.
-        let mean = mean_of(&gathered, dim)?;
-        for row in gathered.chunks_exact_mut(dim) {
-            row.iter_mut().zip(&mean).for_each(|(x, m)| *x -= m);
-        }
-        let mut products = try_vec(sample.len() * sample.len(), 0.0)?;
-        inner_products(&gathered, &gathered, dim, &mut products)?;
-        Ok(Distances { count: sample.len(), products })
+        let row = |position: &u32| &rows[*position as usize * dim..][..dim];
+        let (mut sum, mut mean) = (MeanSum::new(dim)?, try_vec(dim, 0.0)?);
+        sample.iter().for_each(|position| sum.add(row(position)));
+        sum.take_mean(&mut mean);
+        let mut coded = ByteRows::with_capacity(sample.len(), dim)?;
+        sample.iter().for_each(|position| coded.push(row(position), &mean));
+        let count = sample.len();
+        let mut products = try_vec(count * count, 0)?;
+        let mut distances = try_vec(count * count, 0.0)?;
+        coded.distances(&coded, 0..count, &mut products, &mut distances);
+        Ok(Distances { count, distances })
     }
 
     /// From row `index` to each.
     fn from(&self, index: usize) -> impl Iterator<Item = f32> + '_ {
-        let own = self.products[index * (self.count + 1)];
-        let row = &self.products[index * self.count..][..self.count];
-        row.iter().enumerate().map(move |(other, product)| {
-            (own + self.products[other * (self.count + 1)] - 2.0 * product).max(0.0)
-        })
+        self.distances[index * self.count..][..self.count].iter().copied()
     }
 }
 

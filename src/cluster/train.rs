@@ -6,7 +6,7 @@
 //!
 //! In: a sample of rows. Out: the router over the centres.
 //!
-//! Calls `kernels` (matrix product) and `pool`.
+//! Calls `pool`.
 
 use super::assign::{assign, Centroids};
 use super::kmeans::{kmeans, move_to_means, KmeansParams};
@@ -79,7 +79,7 @@ fn router(
     assign(&centres.data, &groups, pool, &mut owners, None)?;
     let (order, ends) = group_by(&owners, groups.count())?;
     let ordered = Centroids { data: packed(&centres.data, dim, &order)?, dim };
-    let router = Router::grouped(&ordered.data, dim, &groups.data, ends)?;
+    let router = Router::grouped(&ordered.data, dim, &groups.data, &ends)?;
     Ok((ordered, router))
 }
 

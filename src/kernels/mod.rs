@@ -34,7 +34,6 @@ pub mod distance;
 pub mod dot_i8;
 pub mod estimate;
 mod gather;
-pub mod gemm;
 pub mod hadamard;
 pub mod hamming;
 pub mod judge;

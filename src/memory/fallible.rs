@@ -5,8 +5,8 @@
 //! comes from input, parameters or a file. Pushing within the capacity that was asked for never
 //! allocates again.
 //!
-//! What the standard library and the matrix product allocate without asking gets its room asked for just before, by
-//! [`try_room`]: allocators hand out again what a thread has just given back.
+//! What the standard library allocates without asking gets its room asked for just before, by [`try_room`]: allocators
+//! hand out again what a thread has just given back.
 
 use crate::types::error::sentence;
 use crate::types::{Error, Result};

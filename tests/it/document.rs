@@ -115,7 +115,7 @@ fn linked() -> BTreeMap<String, String> {
 #[test]
 fn every_crate_that_is_linked_has_its_notice() {
     let linked = linked();
-    assert!(linked.len() > 10, "{linked:?}");
+    assert!(linked.len() > 5, "{linked:?}");
     let rows = include_str!("../../THIRD_PARTY.md").lines().filter(|line| line.starts_with("| ")).skip(1);
     let told: BTreeMap<&str, &str> = rows
         .map(|line| {
