@@ -174,7 +174,7 @@ impl FineRows {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.norms.len()
     }
 
@@ -205,7 +205,7 @@ impl FineRows {
     /// Writes the squared distances of each of these rows to each of the others, row by row.
     pub fn distances_to(&self, kernels: &Kernels, others: &FineRows, products: &mut [i32], out: &mut [f32]) {
         kernels.products_i8(&self.odd, &others.odd, self.padded, products);
-        let count = others.len();
+        let count = others.count();
         for (nth, (products, out)) in
             products.chunks_exact(count).zip(out.chunks_exact_mut(count)).enumerate()
         {

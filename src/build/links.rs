@@ -232,7 +232,7 @@ fn look(
 ) -> Result<()> {
     let Workspace { choices, members, rows, looking, met_rows, products, distances, .. } = workspace;
     fine.expand_rows(positions.clone(), rows);
-    for (nth, member) in members[..rows.len()].iter_mut().enumerate() {
+    for (nth, member) in members[..rows.count()].iter_mut().enumerate() {
         member.begin(positions.start + nth as u32, rows.own_distance(work.kernels, nth));
     }
     let (runs, ranked) = (&workspace.near, &mut workspace.ranked);
@@ -261,15 +261,15 @@ fn look(
             apart[before(met.start)..before(met.end)]
                 .iter()
                 .for_each(|row| met_rows.hide((row - first) as usize));
-            let products = &mut products[..looking.len() * count];
-            let distances = &mut distances[..looking.len() * count];
+            let products = &mut products[..looking.count() * count];
+            let distances = &mut distances[..looking.count() * count];
             looking.distances_to(work.kernels, met_rows, products, distances);
             for ((_, nth), distances) in choices.iter().zip(distances.chunks_exact(count)) {
                 members[*nth as usize].offer(first, distances);
             }
         }
     }
-    for member in &mut members[..rows.len()] {
+    for member in &mut members[..rows.count()] {
         cut(&mut member.candidates);
         member.candidates.sort_unstable_by(Scored::order);
     }
@@ -289,13 +289,13 @@ fn choose_leaves(
     ranked: &mut Vec<Scored<u32>>,
     choices: &mut Vec<(u32, u32)>,
 ) -> Result<()> {
-    let ranks = &mut ranks[..rows.len() * leaves];
+    let ranks = &mut ranks[..rows.count() * leaves];
     near.rank(rows, runs, near_work, ranks);
     let numbers = || runs.iter().flat_map(Range::clone);
     let held: usize = numbers().map(|leaf| index.tree.nodes()[leaf as usize].row_count as usize).sum();
     let looked = (ROWS_A_ROW * leaves).div_ceil(held).clamp(1, leaves);
     choices.clear();
-    try_hold(choices, rows.len() * looked)?;
+    try_hold(choices, rows.count() * looked)?;
     try_hold(ranked, leaves)?;
     for (nth, ranks) in (0u32..).zip(ranks.chunks_exact(leaves)) {
         ranked.clear();

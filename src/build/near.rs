@@ -146,7 +146,7 @@ impl<'a> NearLeaves<'a> {
 
     /// Writes the rank of each leaf in `near` for each of `rows`: row by row, smaller is nearer.
     pub fn rank(&self, rows: &FineRows, near: &[Range<u32>], work: &mut NearWork, ranks: &mut [f32]) {
-        let count = rows.len();
+        let count = rows.count();
         let leaves = ranks.len() / count.max(1);
         let mut at = 0;
         for run in near {
