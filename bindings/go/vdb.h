@@ -79,7 +79,7 @@
  *   Memory
  *     What grows with the index is bounded by memory_limit_bytes, and refused with VDB_OUT_OF_MEMORY. So
  *     are allocations that fail: any of a search, a batch, a cursor or a build on the caller's thread
- *     alone, its errors among them; on several threads all but small ones (4 KB). Some of at most 1.2 MB
+ *     alone, its errors among them; on several threads all but small ones (4 KB). A few small ones
  *     are asked for, given back and taken, since what takes them does not ask. If another thread gets them
  *     in between, if opening is refused a little, or making a thread and handing it work, the process ends
  *     with a line on stderr: set the limit to what there is. A stack of 64 KB is enough.
@@ -330,15 +330,15 @@ typedef struct vdb_options_t {
  *   options   NULL: memory and caches as the machine has room, threads made when a batch needs them
  *   db        receives the handle
  *
- * Reads and checks manifest, headers, tree, codes and ids; vectors stay on disk. Needs no free disk space
- * and changes nothing. Any number of handles, in any number of processes, may have one index open; each
+ * Reads and checks manifest, headers, tree, codes, ids and links; vectors stay on disk. Needs no free disk
+ * space and changes nothing. Any number of handles, in any number of processes, may have one index open; each
  * goes on with the state that it opened, also when a build replaces the index meanwhile. MANIFEST and
  * segments must be regular files; the directory alone may be a symbolic link. One without MANIFEST is
  * VDB_NOT_FOUND.
  *
  * Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
- * VDB_UNSUPPORTED, VDB_FORKED (the pool is the parent's). Threads: any. Time: linear in tree, codes and ids,
- * some 200 bytes a row at 1024 dimensions.
+ * VDB_UNSUPPORTED, VDB_FORKED (the pool is the parent's). Threads: any. Time: linear in what is read,
+ * some 240 bytes a row at 1024 dimensions.
  *
  *     vdb_options_t options = {0};
  *     options.struct_size = sizeof options;
@@ -370,7 +370,10 @@ typedef uint32_t vdb_filter_kind_t;
 #define VDB_FILTER_BITMAP  2u  /**< Words of a bitmap: bit i of the whole, word i / 64, bit i % 64, is for
                                     id first_id + i. */
 
-/** Which rows a search may return: those that are named, or all but those. Read during the call only. */
+/**
+ * Which rows a search may return: those that are named, or all but those. Read during the call only. Where
+ * many rows near the query are refused, a search goes further, for the recall asked for among the others.
+ */
 typedef struct vdb_filter_t {
     size_t struct_size;      /**< sizeof(vdb_filter_t) */
     vdb_filter_kind_t kind;  /**< VDB_FILTER_...; has no default. */
@@ -412,8 +415,8 @@ typedef struct vdb_search_stats_t {
 /** How to search. NULL, or all zero: recall 0.95, all else chosen. */
 typedef struct vdb_search_params_t {
     size_t struct_size;          /**< sizeof(vdb_search_params_t) */
-    float recall;                /**< Wanted recall@10, up to 1. 0: 0.95. Below 0, above 1 and NaN are
-                                      refused, though probes, where set, decides. */
+    float recall;                /**< Wanted recall@10, up to 1, which visits every leaf. 0: 0.95. Below 0,
+                                      above 1 and NaN are refused, though probes, where set, decides. */
     uint32_t probes;             /**< Leaves to visit. 0: from recall, by what the build measured. */
     uint32_t rerank;             /**< Most exact distances; k of them are computed at least. 0: as many as
                                       it takes; UINT32_MAX: every row visited. */
@@ -503,7 +506,7 @@ typedef struct vdb_cursor_t vdb_cursor_t;
  *                calls; stats are not filled
  *   cursor       receives the cursor
  *
- * Errors: as for vdb_search. Threads: any. Memory: of the handle's limit, 16 bytes for each row that was
+ * Errors: as for vdb_search. Threads: any. Memory: of the handle's limit, 24 bytes for each row that was
  * fetched and not yet given, which are about as many as were given already.
  *
  *     status = vdb_cursor_open(db, query, 100, NULL, &cursor, &error);

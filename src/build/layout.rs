@@ -169,10 +169,10 @@ impl BuildLayout {
         }
     }
 
-    /// The most bytes that one search needs to follow links, beside what any search needs.
+    /// The most bytes that one search needs to take note of the rows that it met, beside what any search needs.
     pub fn walk_bytes(&self) -> u64 {
         if self.links {
-            MetRows::bytes_max(self.rows)
+            MetRows::bytes_max(self.rows, WalkList::met_max(LIST_MAX as usize), self.rows)
         } else {
             0
         }

@@ -143,7 +143,7 @@ pub fn thread_bytes(padded: usize, rows: u64) -> u64 {
     let lists = RANKS_MAX * (4 + 4 + 8) + TOGETHER * (member + MET_TOGETHER * 8);
     let integers = FineRows::bytes(2 * TOGETHER + MET_TOGETHER, padded) + 2 * padded;
     let again = AGAIN_MAX * (4 + scored + 4 * 4);
-    (lists + integers + again + OTHERS) as u64 + MetRows::bytes_max(rows)
+    (lists + integers + again + OTHERS) as u64 + MetRows::bytes_max(rows, AGAIN_MAX as u64, 0)
 }
 
 /// Leads to the rows that were kept `apart`, one after the other: each of the rows that it has chosen chooses again,

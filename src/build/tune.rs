@@ -27,14 +27,16 @@ use crate::types::{Error, Result, Status};
 const RECALL_ENOUGH: f64 = 0.9995;
 /// Standard errors between the recall that was measured and the one that is promised; see `docs/experiments.md`.
 const MARGIN: f64 = 6.0;
+/// But never more than this share of the recall that is lost: near the end, errors of a few queries would ask for all.
+const MARGIN_SHARE: f64 = 0.6;
 /// Share of the lost recall that the bounds may cause.
 const BOUND_SHARE: f64 = 0.2;
 /// How far the weight of the spread moves between two efforts.
 const WEIGHT_STEP: f32 = 0.25;
 /// Beyond this recall the weight stays.
 const WEIGHT_RECALL: f64 = 0.98;
-/// But never more than this share of the recall that is lost: near the end, errors of a few queries would ask for all.
-const MARGIN_SHARE: f64 = 0.6;
+/// Beyond this recall a row that has found all its neighbours is not searched for again.
+const SURE_RECALL: f64 = 0.98;
 /// Rows that the first walk holds.
 const LIST_FIRST: u32 = 16;
 /// What a code costs that a walk meets, in codes that are scanned one after the other: 100 ns and 17 were seen where it
@@ -83,7 +85,7 @@ pub fn tune(
         at.epsilon = epsilon(&overshoots, if leaves == 1 { 0.999 } else { reached });
         (at, found) = course.best_step(at, &found, efforts.is_empty())?;
         let (recall, error) = mean_and_error(&found.shares);
-        let safe = (recall - margin(recall, error)).clamp(0.0, 1.0);
+        let safe = (recall - margin(recall, error, targets.len())).clamp(0.0, 1.0);
         let Settings { probes, list, epsilon, spread_weight } = at;
         try_push(&mut efforts, Effort { recall: safe as f32, probes, epsilon, spread_weight, list })?;
         reached = safe.max(reached);
@@ -94,9 +96,11 @@ pub fn tune(
     RecallTable::new(efforts)
 }
 
-/// By how much less than what was measured is promised.
-fn margin(recall: f64, error: f64) -> f64 {
-    (MARGIN * error).min(MARGIN_SHARE * (1.0 - recall))
+/// By how much less than what was measured on so many rows is promised. Where none was lost, three may be among as many
+/// more (the rule of three: 95 of 100 times fewer are).
+fn margin(recall: f64, error: f64, rows: usize) -> f64 {
+    let least_loss = 3.0 / (TRUTH_K * rows) as f64;
+    (MARGIN * error).min(MARGIN_SHARE * (1.0 - recall)).max(least_loss - (1.0 - recall))
 }
 
 /// What all measurements have in common.
@@ -165,7 +169,7 @@ impl Course<'_> {
     /// Searches for every held-out row. Once nearly all is found, a row that has found all is taken to find them again
     /// with more effort.
     fn measure(&self, settings: Settings, before: &[f64]) -> Result<Found> {
-        let sure = mean_and_error(before).0 >= WEIGHT_RECALL;
+        let sure = mean_and_error(before).0 >= SURE_RECALL;
         let open: Vec<usize> =
             try_collect((0..self.targets.len()).filter(|nth| !sure || before[*nth] < 1.0))?;
         let scratches = ScratchPool::new(self.work.threads, u64::MAX, Budget::new(0)?)?;

@@ -1,9 +1,9 @@
 //! The next rows, and the next: a search that goes on past k.
 //!
-//! Rows come in the order of (distance, id) and none comes twice. The cursor fetches ahead: when its buffer
-//! is empty it searches for twice as many rows as it has given, and keeps those behind the last one given, so
-//! that all pages together cost about twice the last search. A row that an earlier, smaller search missed and
-//! that lies before the last one given is left out: order is kept.
+//! Rows come in the order of distance and none comes twice. The cursor fetches ahead: when its buffer is empty it
+//! searches for twice as many rows as it has given, and keeps those that were not given and are not closer than the
+//! last one that was, so that all pages together cost about twice the last search. A row that an earlier, smaller
+//! search missed and that is closer than the last one given is left out: order is kept.
 //!
 //! What a cursor holds from call to call, rows ahead and copies of the arguments, is reserved from the handle's
 //! budget; working memory is lent by the handle for each search.
@@ -13,9 +13,10 @@ use std::sync::atomic::AtomicI32;
 use crate::database::handle::{stop, Database, K_MAX};
 use crate::index::filter;
 use crate::memory::budget::Share;
-use crate::memory::try_with_capacity;
+use crate::memory::{try_reserve, try_with_capacity};
 use crate::pool::cancel::Stop;
 use crate::search::Plan;
+use crate::topk::heap::Scored;
 use crate::types::params::{Filter, SearchParams, NO_ID};
 use crate::types::{Error, Result};
 
@@ -39,7 +40,9 @@ pub struct Cursor {
     /// Of all but the rows ahead.
     _own_share: Share,
     given: usize,
-    last: Option<(f32, u64)>,
+    /// Distance of the last row given, and all ids given at that distance.
+    last: f32,
+    tied: Vec<u64>,
     ended: bool,
 }
 
@@ -80,7 +83,8 @@ impl Database {
             ahead_share: self.inner.budget.reserve(CURSORS, 0)?,
             _own_share: own_share,
             given: 0,
-            last: None,
+            last: f32::NEG_INFINITY,
+            tied: Vec::new(),
             ended: false,
         })
     }
@@ -126,7 +130,12 @@ impl Cursor {
             if let Some(distances) = distances.as_deref_mut() {
                 distances[written] = distance;
             }
-            self.last = Some((distance, id));
+            if distance != self.last {
+                self.tied.clear();
+            }
+            self.last = distance;
+            // There is room for all rows ahead.
+            self.tied.push(id);
             written += 1;
         }
         self.given += written;
@@ -148,16 +157,18 @@ impl Cursor {
             let call = self.database.call_of(wanted, plan, &params);
             let scratch = self.database.run_alone(&self.query, &call, 1)?;
             let found = scratch.queries[0].top.as_slice();
-            let given = found.partition_point(|hit| {
-                self.last
-                    .is_some_and(|last| hit.distance.total_cmp(&last.0).then(hit.key.cmp(&last.1)).is_le())
-            });
-            let ahead = &found[given..];
-            let row_bytes = size_of::<(f32, u64)>();
+            let ahead = &found[found.partition_point(|hit| hit.distance < self.last)..];
+            let row_bytes = size_of::<(f32, u64)>() + size_of::<u64>();
             // Those of before are there until these are.
-            let ahead_share = inner.budget.reserve(CURSORS, (ahead.len() * row_bytes) as u64)?;
+            let bytes = ahead.len() * row_bytes + self.tied.len() * size_of::<u64>();
+            let ahead_share = inner.budget.reserve(CURSORS, bytes as u64)?;
             let mut rows_ahead = try_with_capacity(ahead.len())?;
-            rows_ahead.extend(ahead.iter().rev().map(|hit| (hit.distance, hit.key)));
+            try_reserve(&mut self.tied, ahead.len())?;
+            self.tied.sort_unstable();
+            let given =
+                |hit: &&Scored<u64>| hit.distance == self.last && self.tied.binary_search(&hit.key).is_ok();
+            rows_ahead
+                .extend(ahead.iter().rev().filter(|hit| !given(hit)).map(|hit| (hit.distance, hit.key)));
             (self.ahead, self.ahead_share) = (rows_ahead, ahead_share);
             self.ended = found.len() < wanted || wanted == rows;
             if self.ended || self.ahead.len() >= count {

@@ -13,6 +13,7 @@ use crate::database::answers::{AnswerCache, AnswerKey};
 use crate::database::open::{to_usize, Caches};
 use crate::database::options::{no_threads, LogFn, LogLevel};
 use crate::index::filter;
+use crate::index::recall_table::LIST_MAX;
 use crate::kernels::Kernels;
 use crate::memory::budget::Share;
 use crate::memory::{try_vec, try_with_capacity, Budget};
@@ -22,6 +23,7 @@ use crate::search::met::MetRows;
 use crate::search::rerank::RUN_BYTES;
 use crate::search::scratch::{Lent, QueryScratch, ScratchPool};
 use crate::search::tile::{self, Context};
+use crate::search::walk::WalkList;
 use crate::search::{exact, Plan, Scratch, Snapshot};
 use crate::stats::{SearchStats, Totals};
 use crate::store::cache::VectorCache;
@@ -488,14 +490,24 @@ pub(super) struct Walk {
 impl Walk {
     fn new(plan: &Plan<'_>, snapshot: &Snapshot) -> Self {
         let mut walk = Walk::default();
+        // A search that meets too few rows, or too many that its filter refuses, goes further than it set out to.
+        let may_widen = plan.widen && plan.selectivity < 1.0;
         if plan.rerank_all || plan.listed.is_some() {
             return walk;
         }
         for segment in snapshot.segments.iter().filter(|segment| segment.index.links.is_some()) {
-            let list = plan.effort(segment).list as usize;
+            let effort = plan.effort(segment, 1);
+            let (rows, leaves) = (u64::from(segment.index.rows()), segment.index.tree.leaf_count());
+            let (list, probes) = if may_widen {
+                (LIST_MAX.min(effort.list.saturating_mul(LIST_MAX)), leaves)
+            } else {
+                (effort.list, effort.probes)
+            };
             if list > 0 {
-                walk.list = walk.list.max(list);
-                walk.met_bytes = walk.met_bytes.max(MetRows::bytes_max(segment.index.rows().into()));
+                let scanned = 2 * rows.div_ceil(leaves.into()) * u64::from(probes);
+                let met = WalkList::met_max(list as usize);
+                walk.list = walk.list.max(list as usize);
+                walk.met_bytes = walk.met_bytes.max(MetRows::bytes_max(rows, met, scanned));
             }
         }
         walk

@@ -13,6 +13,7 @@ use crate::index::codes::Codes;
 use crate::index::ids::Ids;
 use crate::index::links::Links;
 use crate::index::recall_table::RecallTable;
+use crate::index::recall_table::LIST_MAX;
 use crate::index::segment::{Quantiser, SegmentIndex};
 use crate::index::tree::{Tree, TreeParts};
 use crate::kernels::Kernels;
@@ -21,6 +22,7 @@ use crate::memory::{probe, AlignedBytes, Budget};
 use crate::pool::Pool;
 use crate::search::met::MetRows;
 use crate::search::scratch::ScratchPool;
+use crate::search::walk::WalkList;
 use crate::search::{Segment, Snapshot};
 use crate::stats::Totals;
 use crate::store::cache::VectorCache;
@@ -241,9 +243,12 @@ pub(super) fn segment_memory_bytes(file: &SegmentFile) -> u64 {
     file.sections().map(|section| memory_bytes(&section)).fold(0, u64::saturating_add)
 }
 
-/// The most bytes that a search needs to take note of the rows that links led to.
+/// The most bytes that a search of some leaves needs to take note of the rows that it met.
 fn walk_bytes(file: &SegmentFile) -> u64 {
-    file.section(SectionKind::LINKS).map_or(0, |section| MetRows::bytes_max(section.count))
+    /// Rows of the leaves.
+    const SCANNED: u64 = 1 << 16;
+    let met = WalkList::met_max(LIST_MAX as usize);
+    file.section(SectionKind::LINKS).map_or(0, |section| MetRows::bytes_max(section.count, met, SCANNED))
 }
 
 /// Bytes that an open segment keeps in memory for one of its sections.

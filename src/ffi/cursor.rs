@@ -31,7 +31,7 @@ const MAGIC: u64 = u64::from_le_bytes(*b"vdb curs");
 ///                calls; stats are not filled
 ///   cursor       receives the cursor
 ///
-/// Errors: as for vdb_search. Threads: any. Memory: of the handle's limit, 16 bytes for each row that was
+/// Errors: as for vdb_search. Threads: any. Memory: of the handle's limit, 24 bytes for each row that was
 /// fetched and not yet given, which are about as many as were given already.
 ///
 /// ```c

@@ -70,15 +70,15 @@ unsafe impl SizedStruct for vdb_options_t {
 ///   options   NULL: memory and caches as the machine has room, threads made when a batch needs them
 ///   db        receives the handle
 ///
-/// Reads and checks manifest, headers, tree, codes and ids; vectors stay on disk. Needs no free disk space
-/// and changes nothing. Any number of handles, in any number of processes, may have one index open; each
+/// Reads and checks manifest, headers, tree, codes, ids and links; vectors stay on disk. Needs no free disk
+/// space and changes nothing. Any number of handles, in any number of processes, may have one index open; each
 /// goes on with the state that it opened, also when a build replaces the index meanwhile. MANIFEST and
 /// segments must be regular files; the directory alone may be a symbolic link. One without MANIFEST is
 /// VDB_NOT_FOUND.
 ///
 /// Errors: VDB_INVALID_ARGUMENT, VDB_NOT_FOUND, VDB_FORMAT, VDB_CORRUPT, VDB_IO, VDB_OUT_OF_MEMORY,
-/// VDB_UNSUPPORTED, VDB_FORKED (the pool is the parent's). Threads: any. Time: linear in tree, codes and ids,
-/// some 200 bytes a row at 1024 dimensions.
+/// VDB_UNSUPPORTED, VDB_FORKED (the pool is the parent's). Threads: any. Time: linear in what is read,
+/// some 240 bytes a row at 1024 dimensions.
 ///
 /// ```c
 /// vdb_options_t options = {0};

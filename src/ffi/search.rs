@@ -20,7 +20,8 @@ pub const VDB_FILTER_IDS: vdb_filter_kind_t = 1;
 /// Words of a bitmap: bit i of the whole, word i / 64, bit i % 64, is for id first_id + i.
 pub const VDB_FILTER_BITMAP: vdb_filter_kind_t = 2;
 
-/// Which rows a search may return: those that are named, or all but those. Read during the call only.
+/// Which rows a search may return: those that are named, or all but those. Read during the call only. Where
+/// many rows near the query are refused, a search goes further, for the recall asked for among the others.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct vdb_filter_t {
@@ -106,7 +107,8 @@ pub const VDB_SEARCH_MAX_DISTANCE: u32 = 1 << 2;
 pub struct vdb_search_params_t {
     /// sizeof(vdb_search_params_t)
     pub struct_size: usize,
-    /// Wanted recall@10, up to 1. 0: 0.95. Below 0, above 1 and NaN are refused, though probes, where set, decides.
+    /// Wanted recall@10, up to 1, which visits every leaf. 0: 0.95. Below 0, above 1 and NaN are refused, though
+    /// probes, where set, decides.
     pub recall: f32,
     /// Leaves to visit. 0: from recall, by what the build measured.
     pub probes: u32,

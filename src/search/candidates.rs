@@ -11,6 +11,8 @@ use crate::types::{Error, Result};
 const CAPACITY_A_K: usize = 32;
 /// Least capacity.
 const CAPACITY_MIN: usize = 8_192;
+/// Refused rows that are counted.
+const REFUSED_MAX: usize = 4_096;
 /// Entries by which a list grows at least.
 const LIST_MIN: usize = 64;
 /// Candidates that are put in order at first, and then as many again as there are.
@@ -50,6 +52,8 @@ pub struct Candidates {
     refused_bytes: u64,
     farthest: f32,
     outer_near: u64,
+    /// Upper bounds of rows that the filter refused, not above the threshold when they came.
+    refused: Vec<f32>,
 }
 
 impl Candidates {
@@ -64,6 +68,7 @@ impl Candidates {
         self.refused_bytes = 0;
         self.farthest = farthest;
         self.outer_near = 0;
+        self.refused.clear();
         self.upper.try_reset(k)
     }
 
@@ -71,7 +76,8 @@ impl Candidates {
     /// it has outgrown is there, too.
     pub fn bytes_max(k: usize, rows: u64) -> u64 {
         let list = (most(k, rows) as u64).saturating_mul(std::mem::size_of::<Candidate>() as u64);
-        list.saturating_add(list / 2).saturating_add(TopK::<(u32, u32)>::bytes_max(k))
+        let refused = (REFUSED_MAX * std::mem::size_of::<f32>()) as u64;
+        list.saturating_add(list / 2).saturating_add(refused).saturating_add(TopK::<(u32, u32)>::bytes_max(k))
     }
 
     /// Fails if there was no memory for a candidate, whose loss the answer would not show.
@@ -95,6 +101,32 @@ impl Candidates {
     #[inline]
     pub fn farthest(&self) -> f32 {
         self.farthest
+    }
+
+    /// Takes note of a row that the filter refused.
+    pub fn refuse(&mut self, upper_bound: f32) {
+        let threshold = self.upper.threshold();
+        if upper_bound > threshold {
+            return;
+        }
+        if self.refused.len() == REFUSED_MAX {
+            self.refused.retain(|bound| *bound <= threshold);
+            if self.refused.len() == REFUSED_MAX {
+                return;
+            }
+        }
+        if self.refused.capacity() == 0 && self.refused.try_reserve_exact(REFUSED_MAX).is_err() {
+            self.refused_bytes = (REFUSED_MAX * std::mem::size_of::<f32>()) as u64;
+            return;
+        }
+        self.refused.push(upper_bound);
+    }
+
+    /// How many of the rows that were refused are as close, by their bounds, as the k that were found; no more are
+    /// counted than a few thousand.
+    pub fn refused(&self) -> usize {
+        let threshold = self.upper.threshold();
+        self.refused.iter().filter(|bound| **bound <= threshold).count()
     }
 
     /// Takes note of rows within the limit, admitted or not, that the outer half of a visit met.
@@ -161,6 +193,7 @@ impl Candidates {
             self.keep(*candidate);
         }
         self.count_outer(other.outer_near);
+        other.refused.iter().for_each(|bound| self.refuse(*bound));
         self.refused_bytes = self.refused_bytes.max(other.refused_bytes);
     }
 
@@ -192,7 +225,8 @@ impl Candidates {
 
     /// Bytes of the lists.
     pub fn memory_bytes(&self) -> usize {
-        self.list.capacity() * std::mem::size_of::<Candidate>() + self.upper.memory_bytes()
+        let refused = self.refused.capacity() * std::mem::size_of::<f32>();
+        self.list.capacity() * std::mem::size_of::<Candidate>() + self.upper.memory_bytes() + refused
     }
 
     fn cut(&mut self) {

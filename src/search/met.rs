@@ -3,7 +3,7 @@
 //! A hash table of blocks of 32 rows with a bit for each, so that the rows of a leaf take two or three slots and one
 //! look tells whether a row is there.
 
-use crate::memory::try_vec;
+use crate::memory::try_hold;
 use crate::types::Result;
 
 /// Rows of one block: the bits of its mask.
@@ -19,6 +19,8 @@ pub struct MetRows {
     /// Number of the block, and in the lower half its mask. At least half of the slots are free.
     slots: Vec<u64>,
     used: usize,
+    /// Where the slots were before there were more of them; they go back there the next time.
+    spare: Vec<u64>,
 }
 
 impl MetRows {
@@ -27,25 +29,28 @@ impl MetRows {
     /// # Errors
     /// `VDB_OUT_OF_MEMORY`.
     pub fn reset(&mut self) -> Result<()> {
-        if self.slots.is_empty() {
-            return self.grow(SLOTS_MIN);
-        }
-        self.slots.fill(FREE);
+        // As many slots as the last search came to need: one that met very many makes no other dearer.
+        let slots = (2 * self.used).next_power_of_two().max(SLOTS_MIN);
+        self.slots.clear();
+        try_hold(&mut self.slots, slots)?;
+        self.slots.resize(slots, FREE);
         self.used = 0;
         Ok(())
     }
 
-    /// The most bytes for rows of a segment of `rows`: while slots become more, the old ones are there, too.
-    pub fn bytes_max(rows: u64) -> u64 {
-        // One for what is no row, and those that are kept for rows to come.
-        let blocks = rows / u64::from(BLOCK) + 512;
+    /// The most bytes for `met` rows one by one and `runs` rows in runs, of a segment of `rows`: while slots become
+    /// more, the old ones are there, too.
+    pub fn bytes_max(rows: u64, met: u64, runs: u64) -> u64 {
+        // A run begins and ends within a block. Room is kept for rows to come, and one that is no row.
+        let blocks =
+            met.saturating_add(runs.div_ceil(u64::from(BLOCK) / 4)).min(rows / u64::from(BLOCK) + 1) + 512;
         let slots = (2 * blocks).next_power_of_two().max(SLOTS_MIN as u64);
-        (slots + slots / 2) * 8
+        (slots + slots) * 8
     }
 
     /// Bytes that it has now.
     pub fn memory_bytes(&self) -> usize {
-        self.slots.capacity() * 8
+        (self.slots.capacity() + self.spare.capacity()) * 8
     }
 
     /// The slot of a block, or the free one where it would be.
@@ -122,12 +127,17 @@ impl MetRows {
 
     #[cold]
     fn grow(&mut self, slots: usize) -> Result<()> {
-        let mut larger = MetRows { slots: try_vec(slots, FREE)?, used: self.used };
-        for entry in self.slots.iter().filter(|entry| **entry != FREE) {
-            let slot = larger.slot((entry >> 32) as u32);
-            larger.slots[slot] = *entry;
+        self.spare.clear();
+        try_hold(&mut self.spare, slots)?;
+        self.spare.resize(slots, FREE);
+        std::mem::swap(&mut self.slots, &mut self.spare);
+        for nth in 0..self.spare.len() {
+            let entry = self.spare[nth];
+            if entry != FREE {
+                let slot = self.slot((entry >> 32) as u32);
+                self.slots[slot] = entry;
+            }
         }
-        *self = larger;
         Ok(())
     }
 }

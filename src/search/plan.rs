@@ -11,6 +11,12 @@ use crate::types::params::{Filter, SearchParams, RERANK_ALL};
 /// Rows that a filter may name so that they are met one by one instead of leaf by leaf.
 const LISTED_ROWS_MAX: u64 = 4_096;
 
+/// A visit was wide enough if at most so many times the rows it was planned for lie as close as its answers.
+const NEAR_SLACK: f64 = 1.5;
+
+/// How much wider a visit becomes at least when one before found too little.
+const WIDEN: u32 = 4;
+
 /// How much confidence is added when the caller sets `probes`: bounds should then cost no recall.
 const EPSILON_FOR_PROBES: f32 = 3.0;
 
@@ -89,38 +95,67 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// What to spend on a segment.
-    pub fn effort(&self, segment: &Segment) -> Effort {
+    /// What to spend on a segment, if among the rows near the query a filter admits one of `widen` of those that it
+    /// admits elsewhere.
+    pub fn effort(&self, segment: &Segment, widen: u32) -> Effort {
         let leaves = segment.index.tree.leaf_count().max(1);
         let table = &segment.index.recall_table;
         let mut effort = match self.probes {
             Some(probes) => {
-                let effort = table.at_probes(probes.min(leaves));
+                let effort = table.at_probes(probes.saturating_mul(widen).min(leaves));
                 Effort { epsilon: effort.epsilon.max(EPSILON_FOR_PROBES), ..effort }
             }
             None => {
                 let effort = table.effort(self.recall, leaves);
+                let selectivity = self.selectivity / f64::from(widen);
                 let rows_a_leaf = f64::from(segment.index.rows()) / f64::from(leaves);
                 // Twice the rows that must be found, so that the first attempt seldom has to be widened.
-                let least = (2.0 * self.k as f64 / (rows_a_leaf * self.selectivity).max(1e-9)).ceil();
+                let least = (2.0 * self.k as f64 / (rows_a_leaf * selectivity).max(1e-9)).ceil();
                 let least = if least >= f64::from(leaves) { leaves } else { least as u32 };
-                let list = self.scaled(effort.list, LIST_MAX).max(self.k.min(LIST_MAX as usize) as u32);
+                let list =
+                    self.scaled(effort.list, LIST_MAX, selectivity).max(self.k.min(LIST_MAX as usize) as u32);
                 let list = if effort.list == 0 { 0 } else { list.min(LIST_MAX) };
-                Effort { probes: self.scaled(effort.probes, leaves).max(least), list, ..effort }
+                Effort { probes: self.scaled(effort.probes, leaves, selectivity).max(least), list, ..effort }
             }
         };
         effort.probes = effort.probes.clamp(1, leaves);
         effort.epsilon = self.epsilon.unwrap_or(effort.epsilon);
         effort.spread_weight = self.spread_weight.unwrap_or(effort.spread_weight);
         effort.list = self.list.unwrap_or(effort.list);
+        if self.listed.is_some() {
+            // Few rows, all of which are met: bounds need not lose any.
+            effort.epsilon = effort.epsilon.max(EPSILON_FOR_PROBES);
+        }
         effort
+    }
+
+    /// How much wider the next visit must be, after one that was `widen` wide and met `found` rows that may be returned
+    /// and are among the closest, and `refused` that lie as close; `None`: it was wide enough.
+    pub fn wider(&self, widen: u32, found: usize, refused: usize) -> Option<u32> {
+        if !self.widen {
+            return None;
+        }
+        if found < self.k {
+            return Some(widen.saturating_mul(WIDEN));
+        }
+        // Where rows are refused far more often than it is known of the whole, the filter cuts out what is near.
+        let near = (found + refused) as f64;
+        let planned = |widen: u32| NEAR_SLACK * self.k as f64 / self.selectivity.max(1e-9) * f64::from(widen);
+        if self.probes.is_some() || near <= planned(widen) {
+            return None;
+        }
+        let mut next = widen;
+        while near > planned(next) && next < u32::MAX / WIDEN {
+            next *= WIDEN;
+        }
+        Some(next)
     }
 
     /// The table speaks of ten answers among all rows: more answers, or a filter, spread them over more leaves, and
     /// more rows of a walk.
-    fn scaled(&self, wanted: u32, most: u32) -> u32 {
+    fn scaled(&self, wanted: u32, most: u32, selectivity: f64) -> u32 {
         let more_answers = (self.k as f64 / 10.0).max(1.0).powf(0.4);
-        let fewer_rows = self.selectivity.max(1e-9).recip().powf(0.7);
+        let fewer_rows = selectivity.max(1e-9).recip().powf(0.7);
         let wanted = f64::from(wanted) * more_answers * fewer_rows;
         if wanted >= f64::from(most) {
             most

@@ -186,6 +186,7 @@ impl Scan<'_> {
             return;
         }
         if !matches!(self.filter, Filter::All) && !filter::admits(&self.filter, self.index.ids.id(position)) {
+            candidates.refuse(estimate + slack);
             return;
         }
         candidates.push(Candidate { bound, segment: self.segment, position }, estimate + slack);

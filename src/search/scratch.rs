@@ -46,6 +46,8 @@ pub struct QueryScratch {
     pub walk: WalkList,
     /// The answer.
     pub top: TopK<u64>,
+    /// How wide its next visit is; 0: it has its answer.
+    pub widen: u32,
 }
 
 impl QueryScratch {

@@ -32,8 +32,6 @@ const LEAVES_A_LOOK: usize = 32;
 const UNIT_ROWS: u32 = 8_192;
 /// A scan of fewer codes stays on its thread: waking another costs about what these cost.
 const PARALLEL_ROWS: u64 = 65_536;
-/// How much wider a search becomes when it found too few rows.
-const WIDEN: u32 = 4;
 
 /// Where a search runs and what it may use.
 pub struct Context<'a> {
@@ -70,33 +68,38 @@ pub fn run(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> 
     finish(context, queries, scratch)
 }
 
-/// Visits all segments for the queries that are open, wider each time, until none is.
+/// Visits all segments for the queries that are open, wider each time, until none is. Queries that need the same width
+/// go together: each sees the same visits as if it were alone.
 fn rounds(
     context: &Context<'_>,
     queries: &[&[f32]],
     open: &mut Vec<u32>,
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let mut widen = 1u32;
+    let plan = context.plan;
+    scratch.queries[..queries.len()].iter_mut().for_each(|state| state.widen = 1);
     while !open.is_empty() {
-        for query in open.iter() {
+        open.sort_unstable_by_key(|query| (scratch.queries[*query as usize].widen, *query));
+        let widen = scratch.queries[open[0] as usize].widen;
+        let count = open.partition_point(|query| scratch.queries[*query as usize].widen == widen);
+        let visiting = &open[..count];
+        for query in visiting {
             let state = &mut scratch.queries[*query as usize];
-            state.candidates.reset(context.plan.k, context.plan.rows, context.plan.farthest)?;
-            state.top.try_reset(context.plan.k)?;
+            state.candidates.reset(plan.k, plan.rows, plan.farthest)?;
+            state.top.try_reset(plan.k)?;
         }
         let mut exhausted = true;
         for (number, segment) in context.snapshot.segments.iter().enumerate() {
-            exhausted &= visit(context, number as u32, segment, queries, open, widen, scratch)?;
+            exhausted &= visit(context, number as u32, segment, queries, visiting, widen, scratch)?;
         }
-        for query in open.iter() {
-            scratch.queries[*query as usize].candidates.check()?;
+        for query in visiting {
+            let state = &mut scratch.queries[*query as usize];
+            state.candidates.check()?;
+            let ended = exhausted || state.candidates.is_past_limit();
+            let next = plan.wider(widen, state.found(plan), state.candidates.refused());
+            state.widen = next.filter(|_| !ended).unwrap_or(0);
         }
-        open.retain(|query| {
-            let state = &scratch.queries[*query as usize];
-            let too_few = state.found(context.plan) < context.plan.k && !state.candidates.is_past_limit();
-            too_few && !exhausted && context.plan.widen
-        });
-        widen = widen.saturating_mul(WIDEN);
+        open.retain(|query| scratch.queries[*query as usize].widen > 0);
     }
     Ok(())
 }
@@ -136,8 +139,8 @@ fn visit(
         return Ok(true);
     }
     let leaves = index.tree.leaf_count();
-    let effort = plan.effort(segment);
-    let probes = effort.probes.saturating_mul(widen).min(leaves);
+    let effort = plan.effort(segment, widen);
+    let probes = effort.probes;
     let exhausted = plan.listed.is_some() || probes >= leaves;
     let Scratch { queries: states, stage, stats, .. } = scratch;
     stats.probes = stats.probes.saturating_add(probes.saturating_mul(open.len() as u32));

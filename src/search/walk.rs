@@ -20,6 +20,9 @@ use crate::types::Result;
 
 /// Rows left together: their links lead to codes that travel from memory at the same time.
 const LEFT_TOGETHER: usize = 4;
+/// A walk leaves at most so many rows for each that its list holds: about two are usual, and links of a damaged file
+/// must not lead through all rows.
+const LEFT_A_ROW: usize = 16;
 /// Steps between two looks at deadline and cancel token.
 const STEPS_A_LOOK: u64 = 64;
 
@@ -71,6 +74,11 @@ impl WalkList {
     /// The most bytes of a list of `length` rows.
     pub fn bytes_max(length: usize) -> u64 {
         (2 * length * std::mem::size_of::<u64>() + length) as u64
+    }
+
+    /// The most rows that a walk with a list of `length` meets.
+    pub fn met_max(length: usize) -> u64 {
+        ((length + 1) * LEFT_A_ROW * LINKS_A_ROW) as u64
     }
 
     /// Rows that it holds.
@@ -205,13 +213,14 @@ fn follow(
     let (mut arriving, mut arrived) = fresh.split_at_mut(MOST);
     ask_for_links(scan, links, list, 0);
     let (mut at, mut waiting, mut estimated) = (0, 0, 0u64);
+    let mut may_leave = (list.length * LEFT_A_ROW).next_multiple_of(LEFT_TOGETHER);
     for step in 0u64.. {
         if step.is_multiple_of(STEPS_A_LOOK) {
             stop.check()?;
         }
         met.reserve(MOST)?;
         let (mut leaving, mut count) = (0, 0);
-        while leaving < LEFT_TOGETHER && at < list.near.len() {
+        while leaving < LEFT_TOGETHER.min(may_leave) && at < list.near.len() {
             if !std::mem::replace(&mut list.left[at], true) {
                 leaving += 1;
                 for link in links.of(position(list.near[at])) {
@@ -224,6 +233,7 @@ fn follow(
         if leaving == 0 && waiting == 0 {
             break;
         }
+        may_leave -= leaving;
         for position in &arriving[..count] {
             scan.prefetch_row(*position);
         }

@@ -52,12 +52,12 @@ fn what_a_cursor_holds_is_counted_bounded_and_given_back() {
     let mut ids = vec![0; count];
     let error = loop {
         let mut cursor = db.cursor(&query, &SearchParams::default()).unwrap();
-        let given = cursor.next(600, &mut ids, None, None);
+        let given = cursor.next(640, &mut ids, None, None);
         let memory = db.memory();
         assert!(memory.total_bytes <= memory.limit_bytes && memory.other_bytes > before);
         cursors.push(cursor);
         match given {
-            Ok(found) => assert_eq!(found, 600),
+            Ok(found) => assert_eq!(found, 640),
             Err(error) => break error,
         }
         assert!(cursors.len() < 1_000, "the limit bounds cursors");

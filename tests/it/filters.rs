@@ -7,7 +7,7 @@ use crate::support::{
     everything, exact, plain, search, search_counted, some_of, Answer, Index, Naive, Named, Set, METRICS,
 };
 use vdb::database::Database;
-use vdb::types::params::{BuildParams, Filter, SearchParams, NO_ID};
+use vdb::types::params::{BuildParams, Filter, LinkMode, SearchParams, NO_ID};
 use vdb::types::{ElementType, Metric};
 
 /// Exact answers among the rows admitted, and as many as there are at any effort.
@@ -53,6 +53,32 @@ fn any_share_of_the_rows_in_every_form() {
         let naive = Naive::new(&index.set, query, |_| true);
         let far: HashSet<u64> = naive.hits[5900..].iter().map(|(_, id)| *id).collect();
         check(&index, &far, query, 30);
+    }
+}
+
+/// "More like these, but none that I have seen": the filter cuts out what lies nearest, however few rows that is of all.
+#[test]
+fn rows_behind_those_that_a_filter_cuts_out_are_found() {
+    for (metric, links) in [(Metric::Cosine, LinkMode::On), (Metric::L2, LinkMode::Off)] {
+        let index =
+            Index::new(Set::typical(metric, 12_000, 48), &BuildParams { links, ..BuildParams::default() });
+        let queries = index.set.queries(40);
+        for seen in [10, 100, 1_000] {
+            let (mut found, mut codes) = (0, 0);
+            for query in queries.chunks_exact(48) {
+                let nearest = search(&index.db, query, seen + 10, &exact()).ids;
+                let (cut, behind) = nearest.split_at(seen);
+                let mut ids = cut.to_vec();
+                ids.sort_unstable();
+                let params = SearchParams { filter: Filter::Ids { ids: &ids, exclude: true }, ..plain() };
+                let before = index.db.totals().work.codes_scanned;
+                let answer = search(&index.db, query, 10, &params);
+                codes += index.db.totals().work.codes_scanned - before;
+                found += answer.ids.iter().filter(|id| behind.contains(id)).count();
+            }
+            assert!(found >= 400 * 92 / 100, "{found} of 400 behind {seen}, {metric:?}, {links:?}");
+            println!("{metric:?}, {links:?}: {found} of 400 behind {seen}, {} codes", codes / 40);
+        }
     }
 }
 

@@ -8,10 +8,11 @@
 use crate::support::{carried, exact, plain, searches, Answer, Index, Set, METRICS};
 use vdb::database::Effort;
 use vdb::types::params::{BuildParams, SearchParams};
-use vdb::types::Metric;
+use vdb::types::{ElementType, Metric};
 use workload::exact::nearest;
 use workload::gen::{Difficulty, GenParams, Generator};
 use workload::recall::Truth;
+use workload::rng::Stream;
 use workload::rows::Matrix;
 use workload::vecs::VecFile;
 
@@ -124,6 +125,41 @@ fn hard_rows() {
     for metric in METRICS {
         Trial::drawn(GenParams::new(96, Difficulty::Hard), metric, false).check(0.0);
     }
+}
+
+/// Distances to neighbours are a ten-thousandth of the rows' lengths, or of how far they lie from the origin: sums of
+/// squares and products in single precision would not tell neighbours apart, and the promise would be of anything.
+#[test]
+fn rows_close_to_each_other_and_far_from_the_origin() {
+    let mut random = Stream::new(3);
+    let mut normal = || (0..12).map(|_| random.below(1 << 20) as f32 / (1 << 20) as f32).sum::<f32>() - 6.0;
+    for (bunches, noise, offset) in [(64, 1e-4, 0.0), (1, 1.0, 3000.0)] {
+        let centres: Vec<f32> = (0..bunches * 48).map(|_| if bunches > 1 { normal() } else { 0.0 }).collect();
+        let mut draw = |count: usize| -> Vec<f32> {
+            let of = |row: usize| &centres[row % bunches * 48..][..48];
+            (0..count).flat_map(of).map(|centre| offset + centre + noise * normal()).collect()
+        };
+        let rows = draw(8_000);
+        let queries = Matrix::new(48, draw(300));
+        let set =
+            Set { metric: Metric::L2, element: ElementType::F32, dim: 48, rows, ids: None, whole: false };
+        let what = format!("{bunches} bunches of width {noise}, {offset} from the origin");
+        let trial = Trial::new(&what, set, queries, &BuildParams::default());
+        for (asked, least) in [(0.95, 0.93), (0.99, 0.975), (1.0, 0.99)] {
+            let recall = trial.recall(&SearchParams { recall: asked, ..plain() });
+            assert!(recall >= least, "{what}: {recall} of {asked}");
+        }
+    }
+}
+
+/// The table speaks of queries that are like the rows; whoever asks for all gets all, whatever the queries are.
+#[test]
+fn full_recall_visits_every_leaf() {
+    let set = Set::typical(Metric::L2, 8_000, 32);
+    let trial = Trial::new("far queries", set, Matrix::new(32, vec![9.0; 32]), &BuildParams::default());
+    let before = trial.index.db.totals().work.codes_scanned;
+    trial.recall(&SearchParams { recall: 1.0, ..plain() });
+    assert_eq!(trial.index.db.totals().work.codes_scanned - before, 8_000);
 }
 
 #[test]

@@ -57,11 +57,16 @@ fn a_warm_search_allocates_nothing() {
         (ElementType::U8, Metric::InnerProduct, true),
     ] {
         let dir = folder();
-        index(dir.path(), element, &BuildParams { metric, flat, segment_rows: 4_000, ..params() });
+        index(
+            dir.path(),
+            element,
+            &BuildParams { metric, flat, leaf_rows: 16, segment_rows: 4_000, ..params() },
+        );
         for no_mmap in [false, true] {
             let options =
                 OpenOptions { threads: 1, no_mmap, answer_cache_bytes: Some(0), ..OpenOptions::default() };
             let db = Database::open(dir.path(), &options).unwrap();
+            assert_eq!(db.info().links, !flat);
             for (what, params) in &ways {
                 for k in [1, 10, 200] {
                     let warm = allocations(&db, &queries, k, params);
@@ -90,7 +95,7 @@ const CALLS_A_THREAD: usize = 3;
 fn a_warm_batch_allocates_a_few_lists_however_many_queries_it_has() {
     let _turn = alone();
     let (dir, queries) = (folder(), rows(160, DIM, 4));
-    index(dir.path(), ElementType::F32, &BuildParams { segment_rows: 4_000, ..params() });
+    index(dir.path(), ElementType::F32, &BuildParams { leaf_rows: 16, segment_rows: 4_000, ..params() });
     for threads in [1, 2, 4] {
         for no_mmap in [false, true] {
             let answer_cache_bytes = Some(0);
@@ -140,7 +145,7 @@ fn a_warm_search_of_several_threads_allocates_what_they_meet_at() {
 fn a_search_that_ends_early_leaves_its_memory_to_the_next() {
     let _turn = alone();
     let (dir, queries) = (folder(), rows(40, DIM, 4));
-    index(dir.path(), ElementType::F32, &BuildParams { segment_rows: 4_000, ..params() });
+    index(dir.path(), ElementType::F32, &BuildParams { leaf_rows: 16, segment_rows: 4_000, ..params() });
     let options = OpenOptions { threads: 1, answer_cache_bytes: Some(0), ..OpenOptions::default() };
     let db = Database::open(dir.path(), &options).unwrap();
     let set = AtomicI32::new(1);
