@@ -7,7 +7,6 @@
 use std::ops::Range;
 
 use crate::build::layout::FINE_BITS;
-use crate::kernels::levels::GROUP;
 use crate::kernels::Kernels;
 use crate::memory::{try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::{CodeShape, Factors};
@@ -21,6 +20,8 @@ pub struct FineCodes {
     shape: CodeShape,
     codes: AlignedBytes,
     factors: AlignedBytes,
+    /// As many ones as a row has integers: the product with them is their sum.
+    ones: Vec<i8>,
 }
 
 /// One row as odd integers `y`: `row - mean ~ step * y`.
@@ -49,7 +50,7 @@ impl FineCodes {
         let shape = CodeShape { padded, bits: FINE_BITS };
         let codes = AlignedBytes::zeroed(rows * shape.row_bytes())?;
         let factors = AlignedBytes::zeroed(rows * std::mem::size_of::<Factors>())?;
-        Ok(FineCodes { shape, codes, factors })
+        Ok(FineCodes { shape, codes, factors, ones: try_vec(padded, 1)? })
     }
 
     /// Dimensions of a row's integers.
@@ -73,37 +74,25 @@ impl FineCodes {
     }
 
     /// Makes integers of a row.
-    pub fn expand(&self, position: u32, out: &mut Expanded) {
-        self.unpack(position, &mut out.odd);
-        out.sum = out.odd.iter().map(|y| i32::from(*y)).sum();
+    pub fn expand(&self, kernels: &Kernels, position: u32, out: &mut Expanded) {
+        kernels.unpack_levels(self.codes(position, 1), &mut out.odd);
+        let mut sum = [0];
+        kernels.dot_i8(&out.odd, &self.ones, &mut sum);
+        out.sum = sum[0];
         let Factors { offset, scale } = self.factors(position);
         (out.norm_sq, out.step) = (offset, 0.5 * scale);
     }
 
     /// Makes integers of the rows in `positions`, in place of those that `out` had, which has room for them.
-    pub fn expand_rows(&self, positions: Range<u32>, out: &mut FineRows) {
-        out.clear();
-        for position in positions {
-            let end = out.odd.len();
-            out.odd.resize(end + self.shape.padded, 0);
-            self.unpack(position, &mut out.odd[end..]);
-            let Factors { offset, scale } = self.factors(position);
-            out.norms.push(offset);
-            out.scales.push(scale);
-        }
-    }
-
-    fn unpack(&self, position: u32, odd: &mut [i8]) {
-        const GROUP_BYTES: usize = GROUP * FINE_BITS / 8;
-        let (groups, _) = self.codes(position, 1).as_chunks::<GROUP_BYTES>();
-        let (odd, _) = odd.as_chunks_mut::<GROUP>();
-        for (group, odd) in groups.iter().zip(odd) {
-            let (low, high) = odd.split_at_mut(GROUP_BYTES);
-            for ((low, high), byte) in low.iter_mut().zip(high).zip(group) {
-                *low = 2 * (byte & 15) as i8 - LIMIT as i8;
-                *high = 2 * (byte >> 4) as i8 - LIMIT as i8;
-            }
-        }
+    pub fn expand_rows(&self, kernels: &Kernels, positions: Range<u32>, out: &mut FineRows) {
+        let count = positions.len();
+        out.odd.resize(count * self.shape.padded, 0);
+        kernels.unpack_levels(self.codes(positions.start, count), &mut out.odd);
+        let factors = &self.factors.as_slice::<Factors>()[positions.start as usize..][..count];
+        out.norms.clear();
+        out.norms.extend(factors.iter().map(|factors| factors.offset));
+        out.scales.clear();
+        out.scales.extend(factors.iter().map(|factors| factors.scale));
     }
 
     /// Squared distances of a row to those at `positions`, for which there is room.

@@ -226,7 +226,7 @@ impl BuildLayout {
         if !self.links {
             return 0;
         }
-        let thread = links::thread_bytes(self.shape.padded, self.rows);
+        let thread = links::thread_bytes(self.shape.padded, self.rows, self.leaves_at_most());
         let shared = self.rows * links::ROUND_BYTES as u64 + NearLeaves::bytes(2 * self.leaves_at_most());
         thread.saturating_mul(threads as u64).saturating_add(shared)
     }

@@ -17,11 +17,11 @@ use crate::index::links::{LINKS_A_ROW, NO_LINK};
 use crate::index::segment::SegmentIndex;
 use crate::memory::{try_collect, try_defaults, try_hold, try_vec, try_with_capacity, AlignedBytes};
 use crate::search::met::MetRows;
-use crate::topk::heap::Scored;
+use crate::topk::heap::{rank, Scored};
 use crate::types::Result;
 
 /// Rows of the cells near a cell, whose leaves its rows choose from.
-const ROWS_NEAR: usize = 48_000;
+const ROWS_NEAR: usize = 120_000;
 /// Rows that each row is compared with, those of the leaves nearest to it.
 const ROWS_A_ROW: usize = 3_000;
 /// Closest rows that may become links.
@@ -37,23 +37,29 @@ const REVERSE_MAX: usize = 256;
 /// Rows among those closest to a row that may be like it, bit for bit: links to copies alone would lead nowhere else.
 const COPIES: usize = 4;
 /// Rows of a cell that choose together, from above.
-const TOGETHER: usize = 256;
+const TOGETHER: usize = 512;
 /// Rows of a leaf that they meet at a time: 64 KiB of integers at 1,024 dimensions.
 const MET_TOGETHER: usize = 64;
 /// Ranks of leaves for rows that are formed together.
-const RANKS_MAX: usize = 1 << 18;
+const RANKS_MAX: usize = 1 << 20;
 /// Rows of one unit of work of a later choice.
 const UNIT_ROWS: usize = 1_024;
 
 /// Most candidates of a row that chooses again.
 const AGAIN_MAX: usize = LINKS_A_ROW * (SOURCES + 1) + REVERSE_MAX;
 
+/// Ranks that are formed together in a tree of so many leaves.
+fn ranks_max(leaves: u64) -> usize {
+    leaves.saturating_mul(TOGETHER as u64).min(RANKS_MAX as u64) as usize
+}
+
 /// What a thread works in. Lists have the room that they can come to need; those that depend on the tree grow.
 struct Workspace {
     near: Vec<Range<u32>>,
     near_work: NearWork,
     ranks: Vec<f32>,
-    ranked: Vec<Scored<u32>>,
+    /// Leaves as numbers that sort by rank.
+    ranked: Vec<u64>,
     /// Leaf, and which row looks into it.
     choices: Vec<(u32, u32)>,
     members: Vec<Member>,
@@ -77,8 +83,8 @@ impl Workspace {
         }
         Ok(Workspace {
             near: Vec::new(),
-            near_work: near.workspace(RANKS_MAX)?,
-            ranks: try_vec(RANKS_MAX, 0.0)?,
+            near_work: near.workspace(TOGETHER)?,
+            ranks: try_vec(ranks_max(near.leaf_count() as u64), 0.0)?,
             ranked: Vec::new(),
             choices: Vec::new(),
             members,
@@ -134,13 +140,14 @@ pub fn links(
 /// and those lists.
 pub const ROUND_BYTES: usize = 2 * LINKS_A_ROW * 4 + 8 + LINKS_A_ROW * 4;
 
-/// The most bytes that a thread works in, for `rows` in all.
-pub fn thread_bytes(padded: usize, rows: u64) -> u64 {
+/// The most bytes that a thread works in, for `rows` in all in so many leaves.
+pub fn thread_bytes(padded: usize, rows: u64, leaves: u64) -> u64 {
     /// Lists of leaves, and what depends on nothing.
     const OTHERS: usize = 1 << 20;
     let scored = std::mem::size_of::<Scored<u32>>();
     let member = std::mem::size_of::<Member>() + 4 * CANDIDATES * scored;
-    let lists = RANKS_MAX * (4 + 4 + 8) + TOGETHER * (member + MET_TOGETHER * 8);
+    // Ranks, what they are formed from, and the leaves that rows look into, which are a few of those ranked.
+    let lists = ranks_max(leaves) * (4 + 4 + 8) + TOGETHER * (member + MET_TOGETHER * 8);
     let integers = FineRows::bytes(2 * TOGETHER + MET_TOGETHER, padded) + 2 * padded;
     let again = AGAIN_MAX * (4 + scored + 4 * 4);
     (lists + integers + again + OTHERS) as u64 + MetRows::bytes_max(rows, AGAIN_MAX as u64, 0)
@@ -160,7 +167,7 @@ pub fn join(work: &Work<'_>, fine: &FineCodes, apart: &[u32], links: &mut Aligne
         work.stop.check()?;
         let chosen: Vec<u32> = try_collect(of(links, *position))?;
         for near in chosen {
-            fine.expand(near, &mut row);
+            fine.expand(work.kernels, near, &mut row);
             candidates.clear();
             keys.clear();
             keys.extend(of(links, near).chain([*position]));
@@ -231,7 +238,7 @@ fn look(
     workspace: &mut Workspace,
 ) -> Result<()> {
     let Workspace { choices, members, rows, looking, met_rows, products, distances, .. } = workspace;
-    fine.expand_rows(positions.clone(), rows);
+    fine.expand_rows(work.kernels, positions.clone(), rows);
     for (nth, member) in members[..rows.count()].iter_mut().enumerate() {
         member.begin(positions.start + nth as u32, rows.own_distance(work.kernels, nth));
     }
@@ -256,7 +263,7 @@ fn look(
         for first in (leaf.first_row..end).step_by(MET_TOGETHER) {
             let met = first..end.min(first + MET_TOGETHER as u32);
             let count = met.len();
-            fine.expand_rows(met.clone(), met_rows);
+            fine.expand_rows(work.kernels, met.clone(), met_rows);
             let before = |position: u32| apart.partition_point(|row| *row < position);
             apart[before(met.start)..before(met.end)]
                 .iter()
@@ -286,7 +293,7 @@ fn choose_leaves(
     leaves: usize,
     near_work: &mut NearWork,
     ranks: &mut [f32],
-    ranked: &mut Vec<Scored<u32>>,
+    ranked: &mut Vec<u64>,
     choices: &mut Vec<(u32, u32)>,
 ) -> Result<()> {
     let ranks = &mut ranks[..rows.count() * leaves];
@@ -299,11 +306,11 @@ fn choose_leaves(
     try_hold(ranked, leaves)?;
     for (nth, ranks) in (0u32..).zip(ranks.chunks_exact(leaves)) {
         ranked.clear();
-        ranked.extend(numbers().zip(ranks).map(|(key, rank)| Scored { distance: *rank, key }));
+        ranked.extend(numbers().zip(ranks).map(|(leaf, at)| u64::from(rank(*at)) << 32 | u64::from(leaf)));
         if looked < leaves {
-            ranked.select_nth_unstable_by(looked, Scored::order);
+            ranked.select_nth_unstable(looked);
         }
-        choices.extend(ranked[..looked].iter().map(|leaf| (leaf.key, nth)));
+        choices.extend(ranked[..looked].iter().map(|leaf| (*leaf as u32, nth)));
     }
     choices.sort_unstable();
     Ok(())
@@ -384,7 +391,7 @@ fn choose_again(
             let position = (nth * UNIT_ROWS + within) as u32;
             let start = position.checked_sub(1).map_or(0, |before| ends[before as usize]);
             let chose_it = &choosers[start as usize..ends[position as usize] as usize];
-            fine.expand(position, row);
+            fine.expand(work.kernels, position, row);
             met.reset()?;
             met.insert(position)?;
             candidates.clear();
@@ -500,7 +507,7 @@ impl Chooser {
         // One kept row meets all that are left at once: their codes stream by, and the shadowed meet no other.
         while kept < slot.len() && !self.left.is_empty() {
             slot[kept] = self.left[0];
-            fine.expand(slot[kept], &mut self.kept);
+            fine.expand(work.kernels, slot[kept], &mut self.kept);
             kept += 1;
             fine.distances_to(work.kernels, &self.kept, &self.left[1..], &mut self.counted, &mut self.apart);
             let mut stay = 0;

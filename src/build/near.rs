@@ -68,18 +68,25 @@ impl<'a> NearLeaves<'a> {
         nodes * 12
     }
 
-    /// Room for a thread to work in, while ranks of `ranks` pairs of row and node are formed at once.
+    /// Leaves of the tree.
+    pub fn leaf_count(&self) -> u32 {
+        self.tree.leaf_count()
+    }
+
+    /// Room for a thread to work in, for so many rows at a time.
     ///
     /// # Errors
     /// `VDB_OUT_OF_MEMORY`.
-    pub fn workspace(&self, ranks: usize) -> Result<NearWork> {
+    pub fn workspace(&self, rows: usize) -> Result<NearWork> {
         let starts = self.tree.level_starts();
         let widest = starts.windows(2).map(|level| (level[1] - level[0]) as usize).rev().skip(1).max();
         let widest = widest.unwrap_or(1);
+        let cells = &self.tree.nodes()[self.cells().start as usize..self.cells().end as usize];
+        let leaves = cells.iter().map(|cell| cell.child_count as usize).max().unwrap_or(1);
         Ok(NearWork {
             ranked: try_with_capacity(widest)?,
             above: try_with_capacity(BEAM)?,
-            products: try_vec(widest.max(ranks), 0)?,
+            products: try_vec(widest.max(rows * leaves), 0)?,
         })
     }
 

@@ -44,15 +44,17 @@ fn take_off(excess: i32, out: &mut [i32]) {
 /// Rows, and others, whose products are summed side by side: a register that is loaded serves four products.
 const TILE: usize = 4;
 
-/// Others whose sums are kept while rows pass.
+/// Others that stay in the first-level cache while rows pass, at most, and their bytes.
 const PANEL: usize = 64;
+const PANEL_BYTES: usize = 16 << 10;
 
 /// Products of all pairs, tile by tile.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(in crate::kernels) fn products(rows: &[i8], others: &[i8], dim: usize, out: &mut [i32]) {
     let count = others.len() / dim;
-    for (nth, panel) in others.chunks(PANEL * dim).enumerate() {
-        let first = nth * PANEL;
+    let width = (PANEL_BYTES / dim / TILE * TILE).clamp(TILE, PANEL);
+    for (nth, panel) in others.chunks(width * dim).enumerate() {
+        let first = nth * width;
         let mut excesses = [0; PANEL];
         for (kept, other) in excesses.iter_mut().zip(panel.chunks_exact(dim)) {
             *kept = excess(other);

@@ -67,3 +67,9 @@ fn add_products(pairs: __m256i, low: __m256i, high: __m256i, query: &[i8; GROUP]
     let high = _mm256_maddubs_epi16(high, load_i8(&query[1]));
     _mm256_add_epi16(pairs, _mm256_add_epi16(low, high))
 }
+
+/// The scalar loops, compiled with more of the CPU.
+#[target_feature(enable = "avx2")]
+pub(super) fn unpack(codes: &[u8], odd: &mut [i8]) {
+    super::scalar::unpack(codes, odd);
+}

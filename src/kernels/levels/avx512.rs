@@ -208,3 +208,9 @@ fn field<const BITS: usize>(code: __m512i, f: usize) -> __m512i {
         _ => _mm512_and_si512(code, _mm512_set1_epi8(3 << (2 * f))),
     }
 }
+
+/// The scalar loops, compiled with more of the CPU.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn unpack(codes: &[u8], odd: &mut [i8]) {
+    super::scalar::unpack(codes, odd);
+}

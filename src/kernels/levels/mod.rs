@@ -7,6 +7,8 @@
 //!
 //! `out[row] = sum_i level[row][i] * query[i]`, exact in 32 bits: at most 65,536 * 15 * 127.
 //!
+//! Rows that meet each other are unpacked instead, to odd integers `2 * level - 15`, for the kernels of `dot_i8`.
+//!
 //! Why not bit planes, as for one bit: 4 planes of a code against 6 of a query are 24 passes of and, two
 //! shuffles and adds; here it is one pass of multiply-add, with a query of 8 bits.
 //!
@@ -37,8 +39,12 @@ type Dot = unsafe fn(&[u8], &[i8], &mut [i32]);
 /// Listed codes, query and products.
 type DotRows = unsafe fn(Gather, &[i8], &mut [i32]);
 
+/// Codes and integers.
+type Unpack = unsafe fn(&[u8], &mut [i8]);
+
 /// One instruction set's functions.
 pub(super) struct Table {
+    unpack: Unpack,
     two: Dot,
     four: Dot,
     two_rows: DotRows,
@@ -47,21 +53,32 @@ pub(super) struct Table {
 
 /// The table of two kernels for blocks, which take listed rows one by one.
 macro_rules! table {
-    ($two:path, $four:path) => {
-        Table { two: $two, four: $four, two_rows: one_by_one!($two, u8), four_rows: one_by_one!($four, u8) }
+    ($unpack:path, $two:path, $four:path) => {
+        Table {
+            unpack: $unpack,
+            two: $two,
+            four: $four,
+            two_rows: one_by_one!($two, u8),
+            four_rows: one_by_one!($four, u8),
+        }
     };
 }
 
-pub(super) const SCALAR: Table = table!(scalar::two, scalar::four);
+pub(super) const SCALAR: Table = table!(scalar::unpack, scalar::two, scalar::four);
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX2: Table = table!(avx2::two, avx2::four);
+pub(super) const AVX2: Table = table!(avx2::unpack, avx2::two, avx2::four);
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512: Table =
-    Table { two: avx512::two, four: avx512::four, two_rows: avx512::two_rows, four_rows: avx512::four_rows };
+pub(super) const AVX512: Table = Table {
+    unpack: avx512::unpack,
+    two: avx512::two,
+    four: avx512::four,
+    two_rows: avx512::two_rows,
+    four_rows: avx512::four_rows,
+};
 #[cfg(target_arch = "aarch64")]
-pub(super) const NEON: Table = table!(neon::two, neon::four);
+pub(super) const NEON: Table = table!(scalar::unpack, neon::two, neon::four);
 #[cfg(target_arch = "aarch64")]
-pub(super) const NEON_DOTPROD: Table = table!(neon::two_by_sdot, neon::four_by_sdot);
+pub(super) const NEON_DOTPROD: Table = table!(scalar::unpack, neon::two_by_sdot, neon::four_by_sdot);
 
 impl Kernels {
     /// Writes the inner product of each of `out.len()` rows of 2- or 4-bit levels with `query`, whose length
@@ -79,6 +96,17 @@ impl Kernels {
         let kernel = if bits == 2 { self.levels.two } else { self.levels.four };
         // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
         unsafe { kernel(codes, query, out) }
+    }
+
+    /// Writes `2 * level - 15` for each level of 4-bit codes.
+    ///
+    /// # Panics
+    /// When `codes` is not whole groups, or `odd` not twice as long.
+    #[inline]
+    pub fn unpack_levels(&self, codes: &[u8], odd: &mut [i8]) {
+        assert!(codes.len().is_multiple_of(GROUP / 2) && odd.len() == 2 * codes.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.levels.unpack)(codes, odd) }
     }
 
     /// The same for listed rows at any places: writes to `out[i]` the product of row `rows[i]`, whose code begins at
@@ -142,6 +170,25 @@ mod tests {
                         assert_eq!(out, expected, "{} bits {bits} dim {dim} rows {rows}", kernels.name);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn levels_unpack_to_odd_integers() {
+        let mut rng = Rng::new(13);
+        for groups in [0, 1, 2, 5, 16] {
+            let codes = Guarded::new(&rng.bytes(groups * GROUP / 2));
+            let level = |i: usize| {
+                let mut unit = vec![0; groups * GROUP];
+                unit[i] = 1;
+                naive(codes.slice(), 4, &unit)
+            };
+            let expected: Vec<i8> = (0..groups * GROUP).map(|i| (2 * level(i) - 15) as i8).collect();
+            for kernels in Kernels::available() {
+                let mut odd = vec![99; groups * GROUP];
+                kernels.unpack_levels(codes.slice(), &mut odd);
+                assert_eq!(odd, expected, "{}, {groups} groups", kernels.name);
             }
         }
     }

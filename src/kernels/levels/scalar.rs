@@ -23,3 +23,17 @@ fn rows<const BITS: usize>(codes: &[u8], query: &[i8], out: &mut [i32]) {
         }
     }
 }
+
+/// Plain loops, which become vector code where the caller has more than the base set.
+#[inline(always)]
+pub(super) fn unpack(codes: &[u8], odd: &mut [i8]) {
+    let (groups, _) = codes.as_chunks::<{ GROUP / 2 }>();
+    let (integers, _) = odd.as_chunks_mut::<GROUP>();
+    for (group, integers) in groups.iter().zip(integers) {
+        let (low, high) = integers.split_at_mut(GROUP / 2);
+        for ((low, high), byte) in low.iter_mut().zip(high).zip(group) {
+            *low = 2 * (byte & 15) as i8 - 15;
+            *high = 2 * (byte >> 4) as i8 - 15;
+        }
+    }
+}
