@@ -39,6 +39,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// Positions of the rows below.
+    #[inline]
+    pub fn rows(&self) -> std::ops::Range<u32> {
+        self.first_row..self.first_row + self.row_count
+    }
+
     /// True for a node with rows of its own.
     #[inline]
     pub fn is_leaf(&self) -> bool {

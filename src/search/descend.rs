@@ -1,8 +1,8 @@
 //! From the root to the leaves that are worth a visit.
 //!
 //! A level at a time. The nodes of a level are met through the best nodes above them: as many as have enough leaves
-//! below. Codes filter first (128 bytes a node at 1,024 dimensions), 8-bit centroids decide among what is left, but for
-//! leaves that a walk along links goes on from: these the codes choose. All scores are integers times constants, so the
+//! below. Codes filter first (128 bytes a node at 1,024 dimensions), 8-bit centroids decide among what is left; where a
+//! walk along links goes on from the leaves, the codes alone choose. All scores are integers times constants, so the
 //! route is the same on every CPU.
 //!
 //! In: a prepared query. Out: `leaves`, the numbers of the leaves to visit, best first.
@@ -86,10 +86,9 @@ pub fn descend(
             for node in frontier.iter() {
                 ranking.by_codes(&nodes[node.key as usize], counted, next);
             }
-            cut_children(next, nodes, breadth, u64::from(probes));
-            let inner = next.iter().any(|node| !nodes[node.key as usize].is_leaf());
-            // Where links lead on from the leaves, the codes choose among these well enough.
-            if inner || index.links.is_none() {
+            // Where links lead on from the leaves, codes choose well enough on every level.
+            if index.links.is_none() {
+                cut_children(next, nodes, breadth, u64::from(probes));
                 ranking.again_by_bytes(next, products);
             }
         } else {

@@ -3,6 +3,8 @@
 //! In: a run of positions with one centre. Out: candidates. Codes are read in sequence; a filter is asked only for
 //! rows whose lower bound is already good enough.
 
+use std::ops::Range;
+
 use crate::index::filter;
 use crate::index::links::Links;
 use crate::index::segment::SegmentIndex;
@@ -32,14 +34,18 @@ pub struct Scan<'a> {
 
 /// Rows of a leaf that are asked for before it is scanned.
 const PREFETCH_ROWS: usize = 64;
+/// Rows that are counted between two requests for some of the next leaf: all of its lines at once would fill the
+/// buffers of misses, and the core would wait for them instead of counting.
+const STRIDE_ROWS: usize = 16;
 
 impl Scan<'_> {
     /// Scans the rows of a leaf. `bases` are the query's distances to the centres. `outer`: it lies in the outer half
-    /// of the visit.
+    /// of the visit. `next` is scanned after it.
     pub fn leaf(
         &self,
         leaf: u32,
         outer: bool,
+        next: Option<u32>,
         prepared: &PreparedQuery,
         bases: &[f32],
         candidates: &mut Candidates,
@@ -48,25 +54,19 @@ impl Scan<'_> {
     ) -> u64 {
         let node = self.index.tree.leaf(leaf);
         let base = bases[node.centre as usize];
-        self.run(node.first_row, node.row_count, base, outer, prepared, candidates, list, stage);
+        let next = next.map_or(0..0, |next| self.index.tree.leaf(next).rows());
+        self.run(node.rows(), base, outer, next, prepared, candidates, list, stage);
         u64::from(node.row_count)
     }
 
-    /// Asks for the codes of a leaf that is scanned next: leaves lie anywhere, and the kernel asks only within one.
-    pub fn prefetch(&self, leaf: u32) {
-        let node = self.index.tree.leaf(leaf);
-        let rows = (node.row_count as usize).min(PREFETCH_ROWS);
-        self.kernels.prefetch_lines(self.index.codes.codes(node.first_row, rows));
-        self.kernels.prefetch_lines(bytemuck::cast_slice(self.index.codes.factors(node.first_row, rows)));
-    }
-
-    /// Scans `row_count` rows from `first` on, all with the distance `base` to their centre.
+    /// Scans the rows at `positions`, all with the distance `base` to their centre, and asks for those of `next`:
+    /// leaves lie anywhere, and the kernel asks only within one.
     pub fn run(
         &self,
-        first: u32,
-        row_count: u32,
+        positions: Range<u32>,
         base: f32,
         outer: bool,
+        next: Range<u32>,
         prepared: &PreparedQuery,
         candidates: &mut Candidates,
         list: &mut WalkList,
@@ -75,12 +75,16 @@ impl Scan<'_> {
         let shape = self.index.quantiser.shape;
         let terms = self.terms(prepared);
         let codes = &self.index.codes;
-        stage.bases[..(row_count as usize).min(BLOCK_ROWS)].fill(base);
-        let mut start = first;
-        let end = first + row_count;
-        while start < end {
-            let rows = (end - start).min(BLOCK_ROWS as u32) as usize;
-            count(self.kernels, shape, prepared, codes.codes(start, rows), &mut stage.counted[..rows]);
+        stage.bases[..positions.len().min(BLOCK_ROWS)].fill(base);
+        let mut ahead = next.start..next.end.min(next.start + PREFETCH_ROWS as u32);
+        for start in positions.clone().step_by(BLOCK_ROWS) {
+            let rows = ((positions.end - start) as usize).min(BLOCK_ROWS);
+            for at in (0..rows).step_by(STRIDE_ROWS) {
+                let few = STRIDE_ROWS.min(rows - at);
+                let counted = &mut stage.counted[at..at + few];
+                count(self.kernels, shape, prepared, codes.codes(start + at as u32, few), counted);
+                ahead = self.ask(ahead);
+            }
             self.judge(&terms, codes.factors(start, rows), candidates, list, stage);
             if outer && candidates.is_limited() {
                 let near =
@@ -92,8 +96,19 @@ impl Scan<'_> {
                 list.offer(position, stage.estimates[nth]);
                 self.keep(position, stage.estimates[nth], stage.slacks[nth], candidates);
             });
-            start += rows as u32;
         }
+        while !ahead.is_empty() {
+            ahead = self.ask(ahead);
+        }
+    }
+
+    /// Asks for some of the rows; the rest of them.
+    #[inline]
+    fn ask(&self, ahead: Range<u32>) -> Range<u32> {
+        let count = ahead.len().min(STRIDE_ROWS);
+        self.kernels.prefetch_lines(self.index.codes.codes(ahead.start, count));
+        self.kernels.prefetch_lines(bytemuck::cast_slice(self.index.codes.factors(ahead.start, count)));
+        ahead.start + count as u32..ahead.end
     }
 
     /// Scans single rows at ascending `positions`.
@@ -113,7 +128,8 @@ impl Scan<'_> {
             let end = node.first_row + node.row_count;
             let here = left.partition_point(|p| *p < end);
             for position in &left[..here] {
-                self.run(*position, 1, bases[node.centre as usize], false, prepared, candidates, list, stage);
+                let base = bases[node.centre as usize];
+                self.run(*position..*position + 1, base, false, 0..0, prepared, candidates, list, stage);
             }
             left = &left[here..];
         }

@@ -281,10 +281,9 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
             if nth % LEAVES_A_LOOK == 0 {
                 context.plan.stop.check()?;
             }
-            if let Some(next) = leaves.get(nth + 1) {
-                scan.prefetch(next.key);
-            }
-            scan.leaf(leaf.key, is_outer(nth, leaves.len(), tree), prepared, bases, candidates, walk, stage);
+            let next = leaves.get(nth + 1).map(|next| next.key);
+            let outer = is_outer(nth, leaves.len(), tree);
+            scan.leaf(leaf.key, outer, next, prepared, bases, candidates, walk, stage);
         }
         return Ok(());
     }
@@ -303,7 +302,7 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
             context.plan.stop.check()?;
         }
         let QueryScratch { prepared, bases, candidates, walk, .. } = &mut states[*query as usize];
-        stats.codes_scanned += scan.leaf(*leaf, *outer, prepared, bases, candidates, walk, stage);
+        stats.codes_scanned += scan.leaf(*leaf, *outer, None, prepared, bases, candidates, walk, stage);
         Ok(())
     });
     // A search that was stopped leaves its buffers, too.
@@ -364,7 +363,8 @@ fn scan_units(
         own_walk.reset(length)?;
         for unit in units.iter().skip(worker).step_by(workers) {
             context.plan.stop.check()?;
-            scan.run(unit.first, unit.count, unit.base, unit.outer, prepared, own, own_walk, stage);
+            let positions = unit.first..unit.first + unit.count;
+            scan.run(positions, unit.base, unit.outer, 0..0, prepared, own, own_walk, stage);
         }
         let mut joined = joined.lock().unwrap_or_else(PoisonError::into_inner);
         joined.0.merge(own);

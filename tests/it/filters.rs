@@ -56,7 +56,8 @@ fn any_share_of_the_rows_in_every_form() {
     }
 }
 
-/// "More like these, but none that I have seen": the filter cuts out what lies nearest, however few rows that is of all.
+/// "More like these, but none that I have seen": the filter cuts out what lies nearest, however few rows that is of
+/// all.
 #[test]
 fn rows_behind_those_that_a_filter_cuts_out_are_found() {
     for (metric, links) in [(Metric::Cosine, LinkMode::On), (Metric::L2, LinkMode::Off)] {
