@@ -79,7 +79,7 @@ pub fn tune(
     // The width for the recall that the effort before reached: the one that this effort will be used for.
     let mut reached = 0.5;
     // Of each held-out row, the share of its neighbours that came back.
-    let mut found = Found { shares: try_vec(targets.len(), 0.0)?, cost: 1.0 };
+    let mut found = Found { shares: try_vec(targets.len(), 0.0)?, costs: try_vec(targets.len(), 1.0)? };
     loop {
         work.progress("tune", (reached * PROGRESS) as u64, PROGRESS as u64)?;
         at.epsilon = epsilon(&overshoots, if leaves == 1 { 0.999 } else { reached });
@@ -119,8 +119,18 @@ struct Course<'a> {
 struct Found {
     /// Of each held-out row, the share of its neighbours.
     shares: Vec<f64>,
-    /// Mean work of a search, in codes that are scanned one after the other.
-    cost: f64,
+    /// And the work of its search, in codes that are scanned one after the other.
+    costs: Vec<f64>,
+}
+
+impl Found {
+    fn lost(&self) -> f64 {
+        (1.0 - mean_and_error(&self.shares).0).max(1e-6)
+    }
+
+    fn cost(&self, rows: &[usize]) -> f64 {
+        rows.iter().map(|nth| self.costs[*nth]).sum()
+    }
 }
 
 impl Course<'_> {
@@ -132,33 +142,34 @@ impl Course<'_> {
         let coarse = mean_and_error(&before.shares).0 < COARSE_RECALL;
         let more = |value: u32| if coarse { 2 * value } else { value + (value * 2 / 5).max(1) };
         let (probes, list) = (more(at.probes).min(leaves), more(at.list).min(LIST_MAX));
-        let onward = [Settings { probes, ..at }, Settings { probes, list, ..at }, Settings { list, ..at }];
-        let steps = match (first || leaves == 1, at.list) {
-            (true, _) => &[at][..],
-            (false, 0) => &onward[..1],
-            (false, _) => &onward,
-        };
-        let steps = &steps[..if list == at.list { steps.len().min(2) } else { steps.len() }];
-        let lost = |found: &Found| (1.0 - mean_and_error(&found.shares).0).max(1e-6);
-        let mut best: Option<(f64, Settings, Found)> = None;
-        for step in steps {
-            let found = self.measure(*step, &before.shares)?;
-            let dearer = (found.cost / before.cost).max(1.01).ln();
-            let gain = (lost(before) / lost(&found)).ln() / dearer;
-            if best.as_ref().is_none_or(|best| gain > best.0) {
-                best = Some((gain, *step, found));
+        let mut steps = try_with_capacity(3)?;
+        if first || leaves == 1 {
+            steps.push(at);
+        } else {
+            steps.push(Settings { probes, ..at });
+            if at.list > 0 && list > at.list {
+                steps.extend([Settings { probes, list, ..at }, Settings { list, ..at }]);
             }
         }
-        let Some((_, step, mut found)) = best else {
+        let open = self.open(before)?;
+        let mut best: Option<(f64, Settings, Found)> = None;
+        for step in steps {
+            let found = self.measure(step, before, &open)?;
+            let dearer = (found.cost(&open) / before.cost(&open)).max(1.01).ln();
+            let gain = (before.lost() / found.lost()).ln() / dearer;
+            if best.as_ref().is_none_or(|best| gain > best.0) {
+                best = Some((gain, step, found));
+            }
+        }
+        let Some((_, mut step, mut found)) = best else {
             return Err(Error::new(Status::Internal, "tune: no step"));
         };
-        let mut step = step;
         if leaves > 1 && mean_and_error(&before.shares).0 < WEIGHT_RECALL {
             // The best weight moves slowly: look to both sides of the last one.
             for change in [-WEIGHT_STEP, WEIGHT_STEP] {
                 let tried = Settings { spread_weight: (step.spread_weight + change).max(0.0), ..step };
-                let other = self.measure(tried, &before.shares)?;
-                if lost(&other) < lost(&found) {
+                let other = self.measure(tried, before, &open)?;
+                if other.lost() < found.lost() {
                     (step, found) = (tried, other);
                 }
             }
@@ -166,27 +177,28 @@ impl Course<'_> {
         Ok((step, found))
     }
 
-    /// Searches for every held-out row. Once nearly all is found, a row that has found all is taken to find them again
-    /// with more effort.
-    fn measure(&self, settings: Settings, before: &[f64]) -> Result<Found> {
-        let sure = mean_and_error(before).0 >= SURE_RECALL;
-        let open: Vec<usize> =
-            try_collect((0..self.targets.len()).filter(|nth| !sure || before[*nth] < 1.0))?;
+    /// The held-out rows that are searched for: once nearly all is found, one that has found all its neighbours is
+    /// taken to find them again with more effort.
+    fn open(&self, before: &Found) -> Result<Vec<usize>> {
+        let sure = mean_and_error(&before.shares).0 >= SURE_RECALL;
+        try_collect((0..self.targets.len()).filter(|nth| !sure || before.shares[*nth] < 1.0))
+    }
+
+    /// Searches for the held-out rows that are open; the others are as they were before.
+    fn measure(&self, settings: Settings, before: &Found, open: &[usize]) -> Result<Found> {
         let scratches = ScratchPool::new(self.work.threads, u64::MAX, Budget::new(0)?)?;
         let searched = self
             .work
             .pool
             .map_ordered(open.len(), self.work.threads, |nth| self.search(settings, open[nth], &scratches))?;
-        let mut shares = try_vec(self.targets.len(), 0.0)?;
-        if sure {
-            shares.copy_from_slice(before);
+        let mut found = Found {
+            shares: try_collect(before.shares.iter().copied())?,
+            costs: try_collect(before.costs.iter().copied())?,
+        };
+        for (nth, (share, cost)) in open.iter().zip(&searched) {
+            (found.shares[*nth], found.costs[*nth]) = (*share, *cost);
         }
-        let mut cost = 0.0;
-        for (nth, (share, work)) in open.iter().zip(&searched) {
-            shares[*nth] = *share;
-            cost += work;
-        }
-        Ok(Found { shares, cost: cost / open.len().max(1) as f64 })
+        Ok(found)
     }
 
     /// One search, which excludes the held-out rows: the share that it finds, and what it costs.

@@ -28,7 +28,7 @@ use crate::search::{exact, Plan, Scratch, Snapshot};
 use crate::stats::{SearchStats, Totals};
 use crate::store::cache::VectorCache;
 use crate::topk::heap::TopK;
-use crate::types::params::{SearchParams, NO_ID};
+use crate::types::params::{Filter, SearchParams, NO_ID};
 use crate::types::{Error, Metric, Result, Status};
 
 /// Queries that go through the stages together: their planes and lists fit the second-level cache beside a leaf.
@@ -37,6 +37,10 @@ const TILE_QUERIES: usize = 32;
 /// forms, and a row.
 const OTHER_BYTES: u64 = 16 << 10;
 const OTHER_BYTES_A_DIM: u64 = 24;
+/// Bytes of a leaf that is to be visited: in the list of its query, and in that of a tile.
+const LEAF_BYTES: u64 = 8 + 12;
+/// Answers under a larger filter are not cached.
+const CACHED_FILTER_BYTES: usize = 64 << 10;
 /// Largest k: answers of one query that a caller may ask room for.
 pub const K_MAX: usize = i32::MAX as usize;
 
@@ -383,7 +387,12 @@ impl Database {
     }
 
     fn answer_key(&self, k: usize, params: &SearchParams<'_>) -> Option<AnswerKey> {
-        let on = !params.no_cache && self.inner.answers.is_on();
+        // To know a large filter again costs more than many a search: it is hashed whole.
+        let filter_bytes = match params.filter {
+            Filter::All => 0,
+            Filter::Bitmap { words: values, .. } | Filter::Ids { ids: values, .. } => size_of_val(values),
+        };
+        let on = !params.no_cache && self.inner.answers.is_on() && filter_bytes <= CACHED_FILTER_BYTES;
         on.then(|| AnswerKey::new(self.inner.snapshot.generation, k, params))
     }
 
@@ -473,42 +482,43 @@ impl Call<'_> {
             true => (TopK::<u64>::bytes_max(self.plan.k), 1),
             false => (QueryScratch::bytes_max(self.plan.k, self.plan.rows, self.walk.list), queries),
         };
-        let each = lists.saturating_add(self.other_bytes).saturating_mul(at_once as u64);
+        let others = self.other_bytes + if self.exact { 0 } else { self.walk.leaf_bytes };
+        let each = lists.saturating_add(others).saturating_mul(at_once as u64);
         each.saturating_add(self.walk.met_bytes)
     }
 }
 
-/// What the walks of a call need.
+/// What the visits and walks of a call need.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Walk {
     /// Rows of the longest list; each query has one.
     pub list: usize,
     /// The most bytes for the rows met, once a thread.
     pub met_bytes: u64,
+    /// Bytes of the list of leaves of a query, in it and in its tile.
+    pub leaf_bytes: u64,
 }
 
 impl Walk {
     fn new(plan: &Plan<'_>, snapshot: &Snapshot) -> Self {
         let mut walk = Walk::default();
-        // A search that meets too few rows, or too many that its filter refuses, goes further than it set out to.
-        let may_widen = plan.widen && plan.selectivity < 1.0;
-        if plan.rerank_all || plan.listed.is_some() {
+        if plan.listed.is_some() {
             return walk;
         }
-        for segment in snapshot.segments.iter().filter(|segment| segment.index.links.is_some()) {
+        // A search that meets too few rows, or too many that its filter refuses, goes further than it set out to.
+        let may_widen = plan.widen && plan.selectivity < 1.0;
+        for segment in &snapshot.segments {
             let effort = plan.effort(segment, 1);
-            let (rows, leaves) = (u64::from(segment.index.rows()), segment.index.tree.leaf_count());
-            let (list, probes) = if may_widen {
-                (LIST_MAX.min(effort.list.saturating_mul(LIST_MAX)), leaves)
-            } else {
-                (effort.list, effort.probes)
-            };
-            if list > 0 {
-                let scanned = 2 * rows.div_ceil(leaves.into()) * u64::from(probes);
-                let met = WalkList::met_max(list as usize);
-                walk.list = walk.list.max(list as usize);
-                walk.met_bytes = walk.met_bytes.max(MetRows::bytes_max(rows, met, scanned));
+            walk.leaf_bytes = walk.leaf_bytes.max(u64::from(effort.probes) * LEAF_BYTES);
+            if plan.rerank_all || effort.list == 0 || segment.index.links.is_none() {
+                continue;
             }
+            let (rows, leaves) = (u64::from(segment.index.rows()), segment.index.tree.leaf_count());
+            let (list, probes) = if may_widen { (LIST_MAX, leaves) } else { (effort.list, effort.probes) };
+            let scanned = 2 * rows.div_ceil(leaves.into()) * u64::from(probes);
+            let met = MetRows::bytes_max(rows, WalkList::met_max(list as usize), scanned);
+            walk.list = walk.list.max(list as usize);
+            walk.met_bytes = walk.met_bytes.max(met);
         }
         walk
     }
