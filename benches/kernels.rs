@@ -349,6 +349,14 @@ fn dot_i8(bench: &Bench) {
         kernels.dot_i8(block, &query, out);
         black_box(out);
     });
+    const OTHERS: usize = 64;
+    let others = aligned(values.values()[..OTHERS * DIM].iter().copied());
+    let products = RefCell::new(vec![0; values.count() * OTHERS]);
+    bench.rows("dot_i8, 64 others a row", &values, |kernels, block| {
+        let out = &mut products.borrow_mut()[..block.len() / DIM * OTHERS];
+        kernels.products_i8(block, &others, DIM, out);
+        black_box(out);
+    });
     bench.random("dot_i8", &values, |kernels, values, rows| {
         let out = &mut out.borrow_mut()[..rows.len()];
         kernels.dot_i8_rows(values, DIM, &query, rows, out);

@@ -16,6 +16,8 @@
 //! | measured, Zen 3: ns, rows in cache, four at a time | 23 (44 GB/s) | | | |
 //! | Zen 4 at 3.7 GHz: ns, rows in cache | 17.8 | 10.4 | | |
 //! | from memory, in order | 32 (32 GB/s) | 32 | | |
+//! | of all pairs of rows and 64 others, estimated: a load serves four products | as above | 16 | | |
+//! | Zen 4, ns a pair, in cache (`cargo bench --bench kernels -- dot_i8`) | 17.5 | 5.4 | | |
 
 use super::gather::{one_by_one, Gather};
 use super::Kernels;
