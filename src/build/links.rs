@@ -1,10 +1,10 @@
 //! Links between rows, from the leaves: near leaves, near rows, the few of them that no other stands before.
 //!
-//! In: the tree and the fine codes of all rows. For each leaf the nearest others are found by a descent; each of its
-//! rows is compared with the rows of the leaves that are nearest to it, and the closest become candidates. Of these a
-//! row keeps those that are closer to it than to any kept before (the relative-neighbourhood rule of Toussaint, 1980,
-//! as graphs since HNSW have it), then is offered the rows that chose it, and where the closest of all those lead, and
-//! chooses again, a few times. A round reads the links of the one before, so the result depends on no order and no
+//! In: the tree and the fine codes of all rows. For each cell the nearest others are found (`near`); each of its rows
+//! is compared with the rows of those of their leaves that are nearest to it, and the closest become candidates. Of
+//! these a row keeps those that are closer to it than to any kept before (the relative-neighbourhood rule of Toussaint,
+//! 1980, as graphs since HNSW have it), then is offered the rows that chose it, and where the closest of all those lead,
+//! and chooses again, a few times. A round reads the links of the one before, so the result depends on no order and no
 //! thread. Only the few rows that recall is measured with are inserted one after the other, at the end.
 
 use std::ops::Range;
@@ -107,7 +107,7 @@ impl Workspace {
 /// O(rows * [`ROWS_A_ROW`] * dim).
 ///
 /// # Errors
-/// `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`; what reading the centroids gives.
+/// `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`.
 pub fn links(
     work: &Work<'_>,
     index: &SegmentIndex,
@@ -157,7 +157,7 @@ pub fn thread_bytes(padded: usize, rows: u64, leaves: u64) -> u64 {
 /// with it among the candidates.
 ///
 /// # Errors
-/// `VDB_CANCELLED`, `VDB_TIMEOUT`.
+/// `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`.
 pub fn join(work: &Work<'_>, fine: &FineCodes, apart: &[u32], links: &mut AlignedBytes) -> Result<()> {
     let links = links.as_mut_slice::<u32>();
     let (mut row, mut chooser) = (Expanded::new(fine.padded())?, Chooser::new(fine.padded())?);

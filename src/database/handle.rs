@@ -506,7 +506,8 @@ impl Walk {
             return walk;
         }
         // A search that meets too few rows, or too many that its filter refuses, goes further than it set out to.
-        let may_widen = plan.widen && plan.selectivity < 1.0;
+        let filtered = plan.selectivity < 1.0;
+        let may_widen = filtered || plan.farthest < f32::INFINITY;
         for segment in &snapshot.segments {
             let effort = plan.effort(segment, 1);
             walk.leaf_bytes = walk.leaf_bytes.max(u64::from(effort.probes) * LEAF_BYTES);
@@ -514,7 +515,8 @@ impl Walk {
                 continue;
             }
             let (rows, leaves) = (u64::from(segment.index.rows()), segment.index.tree.leaf_count());
-            let (list, probes) = if may_widen { (LIST_MAX, leaves) } else { (effort.list, effort.probes) };
+            let list = if filtered { LIST_MAX } else { effort.list };
+            let probes = if may_widen { leaves } else { effort.probes };
             let scanned = 2 * rows.div_ceil(leaves.into()) * u64::from(probes);
             let met = MetRows::bytes_max(rows, WalkList::met_max(list as usize), scanned);
             walk.list = walk.list.max(list as usize);

@@ -12,7 +12,7 @@ const CAPACITY_A_K: usize = 32;
 /// Least capacity.
 const CAPACITY_MIN: usize = 8_192;
 /// Refused rows that are counted.
-const REFUSED_MAX: usize = 4_096;
+const REFUSED_MAX: usize = 2_048;
 /// Entries by which a list grows at least.
 const LIST_MIN: usize = 64;
 /// Candidates that are put in order at first, and then as many again as there are.
@@ -52,7 +52,7 @@ pub struct Candidates {
     refused_bytes: u64,
     farthest: f32,
     outer_near: u64,
-    /// Upper bounds of rows that the filter refused, not above the threshold when they came.
+    /// Upper bounds of rows that the filter refused: the [`REFUSED_MAX`] smallest, and as many more until they are cut.
     refused: Vec<f32>,
 }
 
@@ -76,7 +76,7 @@ impl Candidates {
     /// it has outgrown is there, too.
     pub fn bytes_max(k: usize, rows: u64) -> u64 {
         let list = (most(k, rows) as u64).saturating_mul(std::mem::size_of::<Candidate>() as u64);
-        let refused = (REFUSED_MAX * std::mem::size_of::<f32>()) as u64;
+        let refused = (2 * REFUSED_MAX * std::mem::size_of::<f32>()) as u64;
         list.saturating_add(list / 2).saturating_add(refused).saturating_add(TopK::<(u32, u32)>::bytes_max(k))
     }
 
@@ -105,28 +105,25 @@ impl Candidates {
 
     /// Takes note of a row that the filter refused.
     pub fn refuse(&mut self, upper_bound: f32) {
-        let threshold = self.upper.threshold();
-        if upper_bound > threshold {
+        if upper_bound > self.upper.threshold() {
             return;
         }
-        if self.refused.len() == REFUSED_MAX {
-            self.refused.retain(|bound| *bound <= threshold);
-            if self.refused.len() == REFUSED_MAX {
-                return;
-            }
-        }
-        if self.refused.capacity() == 0 && self.refused.try_reserve_exact(REFUSED_MAX).is_err() {
-            self.refused_bytes = (REFUSED_MAX * std::mem::size_of::<f32>()) as u64;
+        if self.refused.capacity() == 0 && self.refused.try_reserve_exact(2 * REFUSED_MAX).is_err() {
+            self.refused_bytes = (2 * REFUSED_MAX * std::mem::size_of::<f32>()) as u64;
             return;
         }
         self.refused.push(upper_bound);
+        if self.refused.len() == 2 * REFUSED_MAX {
+            self.refused.select_nth_unstable_by(REFUSED_MAX, f32::total_cmp);
+            self.refused.truncate(REFUSED_MAX);
+        }
     }
 
-    /// How many of the rows that were refused are as close, by their bounds, as the k that were found; no more are
-    /// counted than a few thousand.
+    /// How many of the rows that were refused are as close, by their bounds, as the k that were found, up to a few
+    /// thousand. Does not depend on the order of arrival.
     pub fn refused(&self) -> usize {
         let threshold = self.upper.threshold();
-        self.refused.iter().filter(|bound| **bound <= threshold).count()
+        self.refused.iter().filter(|bound| **bound <= threshold).count().min(REFUSED_MAX)
     }
 
     /// Takes note of rows within the limit, admitted or not, that the outer half of a visit met.
@@ -287,6 +284,34 @@ mod tests {
             assert_eq!(expected.get_or_insert_with(|| kept.clone()), &kept);
             for i in (1..rows.len()).rev() {
                 rows.swap(i, random.below(i as u64 + 1) as usize);
+            }
+        }
+    }
+
+    #[test]
+    fn refused_rows_are_counted_alike_in_any_order_and_on_any_threads() {
+        let mut random = SplitMix64::new(4);
+        for (admitted, near) in [(40, 30_000u64), (20_000, 5), (0, 10_000)] {
+            let mut rows: Vec<(bool, f32)> = (0..20_000).map(|_| (false, random.next_f32())).collect();
+            rows.extend((0..admitted).map(|_| (true, random.below(near) as f32 * 1e-4)));
+            let mut expected = None;
+            for round in 0..5 {
+                let (mut left, mut right) = (Candidates::default(), Candidates::default());
+                left.reset(10, 60_000, f32::INFINITY).unwrap();
+                right.reset(10, 60_000, f32::INFINITY).unwrap();
+                for (position, (is_admitted, upper)) in (0u32..).zip(&rows) {
+                    let side = if position % (round + 1) == 0 { &mut left } else { &mut right };
+                    if *is_admitted {
+                        side.push(Candidate { bound: 0.0, segment: 0, position }, *upper);
+                    } else {
+                        side.refuse(*upper);
+                    }
+                }
+                left.merge(&right);
+                assert_eq!(*expected.get_or_insert(left.refused()), left.refused());
+                for i in (1..rows.len()).rev() {
+                    rows.swap(i, random.below(i as u64 + 1) as usize);
+                }
             }
         }
     }

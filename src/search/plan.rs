@@ -112,8 +112,11 @@ impl<'a> Plan<'a> {
                 // Twice the rows that must be found, so that the first attempt seldom has to be widened.
                 let least = (2.0 * self.k as f64 / (rows_a_leaf * selectivity).max(1e-9)).ceil();
                 let least = if least >= f64::from(leaves) { leaves } else { least as u32 };
+                // A list holds refused rows, too; a visit that is wider for other reasons needs no longer one.
+                let filtered = !matches!(self.filter, Filter::All);
+                let of_list = if filtered { selectivity } else { self.selectivity };
                 let list =
-                    self.scaled(effort.list, LIST_MAX, selectivity).max(self.k.min(LIST_MAX as usize) as u32);
+                    self.scaled(effort.list, LIST_MAX, of_list).max(self.k.min(LIST_MAX as usize) as u32);
                 let list = if effort.list == 0 { 0 } else { list.min(LIST_MAX) };
                 Effort { probes: self.scaled(effort.probes, leaves, selectivity).max(least), list, ..effort }
             }
