@@ -2,10 +2,10 @@
 //!
 //! In: the tree and the fine codes of all rows. For each cell the nearest others are found (`near`); each of its rows
 //! is compared with the rows of those of their leaves that are nearest to it, and the closest become candidates. Of
-//! these a row keeps those that are closer to it than to any kept before (the relative-neighbourhood rule of Toussaint,
-//! 1980, as graphs since HNSW have it), then is offered the rows that chose it, and where the closest of all those lead,
-//! and chooses again, a few times. A round reads the links of the one before, so the result depends on no order and no
-//! thread. Only the few rows that recall is measured with are inserted one after the other, at the end.
+//! these a row keeps those that are closer to it than to any kept before (the relative-neighbourhood rule of
+//! Toussaint, 1980, as graphs since HNSW have it), then is offered the rows that chose it, and where the closest of all
+//! those lead, and chooses again, a few times. A round reads the links of the one before, so the result depends on no
+//! order and no thread. Only the few rows that recall is measured with are inserted one after the other, at the end.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
