@@ -22,6 +22,9 @@ use crate::store::vectors::row_stride;
 use crate::types::{Metric, Result};
 use std::sync::{Mutex, PoisonError};
 
+/// Rows of a cell that are divided into leaves at once.
+const ROWS_AT_ONCE_MAX: usize = 4_096;
+
 /// A leaf as pass 2 makes it.
 pub struct Leaf {
     /// Rows.
@@ -198,6 +201,7 @@ fn encode_piece(
         let params = LeafParams {
             leaf_target: layout.leaf_rows,
             leaf_max: 0,
+            at_once_max: ROWS_AT_ONCE_MAX,
             seed: work.seed ^ numbers[0],
             spherical: false,
         };

@@ -37,13 +37,13 @@ const SMALL_SECTIONS_BYTES: u64 = 4 << 10;
 /// What a leaf takes beside its centroid, and once more while it becomes a node, from above.
 const LEAF_RECORD_BYTES: u64 = 256;
 /// Held-out rows that measure recall, at most and, of large sets, at least.
-const HELD_OUT_MAX: u64 = 800;
+const HELD_OUT_MAX: u64 = 1_600;
 /// See `HELD_OUT_MAX`.
-const HELD_OUT_MIN: u64 = 400;
+const HELD_OUT_MIN: u64 = 800;
 /// Bits of the codes that links are made with.
 pub const FINE_BITS: usize = 4;
 /// Elements of all rows times held-out rows: comparing each with each is a large part of a build.
-const HELD_OUT_WORK: u64 = 500_000_000_000;
+const HELD_OUT_WORK: u64 = 1_000_000_000_000;
 
 /// What a build of one segment will do.
 #[derive(Clone, Debug)]

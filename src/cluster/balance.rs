@@ -29,12 +29,6 @@ use std::collections::HashMap;
 /// Rounds of k-means.
 const ROUNDS: usize = 5;
 
-/// Rows that are cut into leaves at once; more are cut into groups of half as many.
-const GROUP_ROWS_MAX: usize = 4096;
-
-/// Leaves of more rows are not cut out of groups, which could be smaller than one of them.
-const GROUP_LEAF_MAX: usize = GROUP_ROWS_MAX / 2;
-
 /// How to cut a cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LeafParams {
@@ -42,6 +36,8 @@ pub struct LeafParams {
     pub leaf_target: usize,
     /// Most rows of a leaf, at least `leaf_target`; 0: a quarter above it.
     pub leaf_max: usize,
+    /// Rows that are cut into leaves at once, at least 4; more are cut into groups of half as many.
+    pub at_once_max: usize,
     /// Any number; the same gives the same leaves.
     pub seed: u64,
     /// Rank leaves by direction: for rows of length 1, as in [`KmeansParams`](super::KmeansParams).
@@ -135,10 +131,12 @@ impl<'a> Split<'a> {
     /// Appends the leaves of the given rows.
     fn cut(&mut self, rows: Vec<u32>) -> Result<()> {
         let mut parts = Vec::new();
-        if rows.len() > GROUP_ROWS_MAX && self.params.leaf_target <= GROUP_LEAF_MAX {
-            let others = self.set_copies_apart(rows, GROUP_ROWS_MAX / 4, &mut parts)?;
-            let groups = others.len().div_ceil(GROUP_ROWS_MAX / 2);
-            let limit = GROUP_ROWS_MAX * 3 / 4;
+        let at_once_max = self.params.at_once_max;
+        // Groups could be smaller than a leaf of more rows.
+        if rows.len() > at_once_max && self.params.leaf_target <= at_once_max / 2 {
+            let others = self.set_copies_apart(rows, at_once_max / 4, &mut parts)?;
+            let groups = others.len().div_ceil(at_once_max / 2);
+            let limit = at_once_max * 3 / 4;
             self.partition(others, groups, limit, Kind::Group, &mut parts)?;
         } else {
             let target = self.params.leaf_target;
@@ -342,8 +340,11 @@ mod tests {
     use super::*;
     use crate::pool::{Pool, Stop};
 
+    const AT_ONCE_MAX: usize = 4_096;
+
     fn split(rows: &[f32], dim: usize, leaf_target: usize, leaf_max: usize) -> Leaves {
-        let params = LeafParams { leaf_target, leaf_max, seed: 9, spherical: false };
+        let params =
+            LeafParams { leaf_target, leaf_max, at_once_max: AT_ONCE_MAX, seed: 9, spherical: false };
         let leaves = split_into_leaves(rows, dim, &params).unwrap();
         check(rows.len() / dim, &leaves, &params);
         leaves
@@ -459,7 +460,8 @@ mod tests {
         let dim = 16;
         let mut rows = clustered(2000, dim, 40, 8);
         rows.chunks_exact_mut(dim).for_each(normalise);
-        let params = LeafParams { leaf_target: 32, leaf_max: 0, seed: 1, spherical: true };
+        let params =
+            LeafParams { leaf_target: 32, leaf_max: 0, at_once_max: AT_ONCE_MAX, seed: 1, spherical: true };
         let leaves = split_into_leaves(&rows, dim, &params).unwrap();
         check(2000, &leaves, &params);
         let mut owners = vec![0; 2000];

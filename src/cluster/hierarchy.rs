@@ -23,12 +23,18 @@ use crate::pool::{Stop, Team};
 use crate::types::Result;
 use std::ops::Range;
 
+/// Children that a node may have, for each that it has on average.
+const SLACK: usize = 4;
+
+/// Nodes that are gathered into groups at once.
+const NODES_AT_ONCE_MAX: usize = 32_768;
+
 /// How to train a tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TreeParams {
     /// Cells wanted; there may be some more, or fewer.
     pub cells: usize,
-    /// Most children of a node, at least 2; 0: as many as two levels need, within 16 to 128.
+    /// Most children of a node, at least 2; 0: as many as two levels need, within 16 to 128 on average.
     pub fanout: usize,
     /// How to train the centres.
     pub kmeans: KmeansParams,
@@ -126,13 +132,14 @@ struct Shape {
 
 impl Shape {
     fn new(centres: Centroids, params: &TreeParams) -> Result<Self> {
-        let (limit, target) = fanout(centres.count(), params.fanout);
+        let Fanout { root_most, target, most } = Fanout::new(centres.count(), params.fanout);
         let KmeansParams { seed, spherical, .. } = params.kmeans;
         // Bottom to top: the groups of each level, of nodes in the order in which they were found.
         let mut found = Vec::new();
         let mut nodes = centres;
-        let split = LeafParams { leaf_target: target, leaf_max: limit, seed, spherical };
-        while nodes.count() > limit {
+        let at_once_max = NODES_AT_ONCE_MAX;
+        let split = LeafParams { leaf_target: target, leaf_max: most, at_once_max, seed, spherical };
+        while nodes.count() > root_most {
             let groups = split_into_leaves(&nodes.data, nodes.dim, &split)?;
             let mut means = try_vec(groups.count() * nodes.dim, 0.0)?;
             for (group, mean) in means.chunks_exact_mut(nodes.dim).enumerate() {
@@ -169,17 +176,35 @@ fn centre(nodes: &Centroids, members: &[u32], spherical: bool, out: &mut [f32]) 
     Ok(())
 }
 
-/// Most children of a node, and how many it should have so that all levels are alike and have some room.
-fn fanout(cells: usize, wanted: usize) -> (usize, usize) {
-    let limit = match wanted {
-        0 => ((cells.isqrt() + 1) * 4 / 3 + 1).clamp(16, 128),
-        wanted => wanted.max(2),
-    };
-    let roomy = (limit * 3 / 4).max(2);
-    let reaches = |target: usize, levels: u32| target.checked_pow(levels).is_none_or(|nodes| nodes >= cells);
-    let levels = (1..usize::BITS).find(|&levels| reaches(roomy, levels)).unwrap_or(usize::BITS);
-    let target = (2..roomy).find(|&target| reaches(target, levels)).unwrap_or(roomy);
-    (limit, target)
+/// How many children nodes have.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Fanout {
+    /// The root, at most.
+    root_most: usize,
+    /// Others, on average: all levels are alike and have some room.
+    target: usize,
+    /// Others, at most. Where nobody limits it, far above the average: a node that finds its nearest parent full is
+    /// put below one where no search will look for it.
+    most: usize,
+}
+
+impl Fanout {
+    fn new(cells: usize, wanted: usize) -> Self {
+        let root_most = match wanted {
+            0 => ((cells.isqrt() + 1) * 4 / 3 + 1).clamp(16, 128),
+            wanted => wanted.max(2),
+        };
+        let roomy = (root_most * 3 / 4).max(2);
+        let reaches =
+            |target: usize, levels: u32| target.checked_pow(levels).is_none_or(|nodes| nodes >= cells);
+        let levels = (1..usize::BITS).find(|&levels| reaches(roomy, levels)).unwrap_or(usize::BITS);
+        let target = (2..roomy).find(|&target| reaches(target, levels)).unwrap_or(roomy);
+        Fanout {
+            root_most,
+            target,
+            most: if wanted == 0 { root_most.max(SLACK * target) } else { root_most },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -262,7 +287,8 @@ mod tests {
         let dim = 6;
         let rows = clustered(20_000, dim, 100, 1);
         let tree = train(&rows, dim, 1500, 0, 2);
-        check(&tree, 128);
+        check(&tree, SLACK * 128);
+        assert!(tree.node_count(0) <= 128);
         assert!(tree.cell_count() > FLAT_CENTRES_MAX && tree.level_count() == 2);
         let mut distances = vec![0.0; 20_000];
         tree.assign(&rows, &Pool::new(1), &mut [0; 20_000], Some(&mut distances)).unwrap();
@@ -343,10 +369,15 @@ mod tests {
     fn fanouts_leave_room_and_reach_every_cell() {
         for cells in [1usize, 2, 16, 17, 600, 650, 1000, 5171, 16_384, 650_000] {
             for wanted in [0, 2, 3, 8, 64, 1000] {
-                let (limit, target) = fanout(cells, wanted);
-                assert!(target >= 2 && target <= limit && (wanted == 0 || limit == wanted));
+                let Fanout { root_most, target, most } = Fanout::new(cells, wanted);
+                assert!(target >= 2 && target <= root_most && root_most <= most);
+                assert!(wanted == 0 || most == wanted);
             }
         }
-        assert_eq!((fanout(650, 0), fanout(5171, 0)), ((35, 26), (97, 72)));
+        let sizes = |cells| {
+            let Fanout { root_most, target, most } = Fanout::new(cells, 0);
+            (root_most, target, most)
+        };
+        assert_eq!((sizes(650), sizes(5171)), ((35, 26, 104), (97, 72, 288)));
     }
 }

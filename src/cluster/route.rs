@@ -124,7 +124,8 @@ mod tests {
     /// Cells in groups of about 20, their router, and the plain one.
     fn routers(cells: usize, dim: usize) -> (Vec<f32>, Router, Router) {
         let rows = clustered(cells, dim, 30, 1);
-        let params = LeafParams { leaf_target: 20, leaf_max: 0, seed: 1, spherical: false };
+        let params =
+            LeafParams { leaf_target: 20, leaf_max: 0, at_once_max: 4_096, seed: 1, spherical: false };
         let groups = split_into_leaves(&rows, dim, &params).unwrap();
         let cells: Vec<f32> =
             groups.order.iter().flat_map(|&cell| &rows[cell as usize * dim..][..dim]).copied().collect();

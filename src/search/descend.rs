@@ -16,7 +16,7 @@ use crate::quantize::estimate;
 use crate::quantize::query::PreparedQuery;
 use crate::search::scratch::{QueryScratch, StageScratch, BLOCK_ROWS};
 use crate::stats::SearchStats;
-use crate::topk::heap::Scored;
+use crate::topk::heap::{rank, Scored};
 use crate::types::{Metric, Result};
 
 /// Leaves below the nodes that are opened on an inner level, for each leaf that will be visited.
@@ -25,7 +25,7 @@ const BREADTH: u64 = 4;
 const BREADTH_MIN: u64 = 96;
 /// And at least so many nodes of a level, however many leaves are below each: near the root a true neighbour is often
 /// below the tenth best node.
-const NODES_MIN: usize = 16;
+const NODES_MIN: usize = 12;
 /// Nodes that codes let through, for each one wanted.
 const FILTER_SLACK: u64 = 2;
 
@@ -70,7 +70,7 @@ pub fn descend(
     try_reserve(leaves, bases.len())?;
     for (nth, base) in bases.iter().enumerate() {
         let node = root.first_child + nth as u32;
-        let score = base + ranking.spread_weight * tree.factors()[node as usize].spread;
+        let score = base + ranking.weight(node) * tree.factors()[node as usize].spread;
         keep(nodes, node, score, &mut stage.frontier, leaves);
     }
     let breadth = (u64::from(probes) * BREADTH).max(u64::from(probes) + BREADTH_MIN);
@@ -114,13 +114,19 @@ pub fn descend(
 /// Keeps the `probes` best of the nodes, best first, and gives them their numbers as leaves.
 fn order(leaves: &mut Vec<Scored<u32>>, nodes: &[Node], probes: usize) {
     if leaves.len() > probes {
-        leaves.select_nth_unstable_by(probes - 1, Scored::order);
+        leaves.select_nth_unstable_by_key(probes - 1, place);
         leaves.truncate(probes);
     }
-    leaves.sort_unstable_by(Scored::order);
+    leaves.sort_unstable_by_key(place);
     for leaf in leaves.iter_mut() {
         leaf.key = nodes[leaf.key as usize].first_leaf;
     }
+}
+
+/// A number that sorts as [`Scored::order`] does.
+#[inline]
+fn place(node: &Scored<u32>) -> u64 {
+    u64::from(rank(node.distance)) << 32 | u64::from(node.key)
 }
 
 /// Fills `query.bases`, the distances of the query to the centres of the codes, exact up to rounding in one fixed
@@ -163,14 +169,14 @@ fn cut(list: &mut Vec<Scored<u32>>, nodes: &[Node], wanted: u64, least: usize) {
     let guess = (list.len() as u64 * wanted / below + 4) * 5 / 4;
     let head = (guess as usize).max(least).min(list.len());
     if head < list.len() {
-        list.select_nth_unstable_by(head, Scored::order);
+        list.select_nth_unstable_by_key(head, place);
     }
-    list[..head].sort_unstable_by(Scored::order);
+    list[..head].sort_unstable_by_key(place);
     if let Some(end) = covering(&list[..head], nodes, wanted) {
         list.truncate(end.max(least));
         return;
     }
-    list.sort_unstable_by(Scored::order);
+    list.sort_unstable_by_key(place);
     let end = covering(list, nodes, wanted).unwrap_or(list.len());
     list.truncate(end.max(least));
 }
@@ -204,6 +210,8 @@ struct Ranking<'a> {
     constant: f32,
     /// What a unit of spread adds.
     spread_weight: f32,
+    /// The same of nodes above the cells.
+    upper_weight: f32,
 }
 
 impl<'a> Ranking<'a> {
@@ -217,6 +225,10 @@ impl<'a> Ranking<'a> {
         let shape = index.quantiser.shape;
         let (_, unit) = metric_weights(index.quantiser.metric);
         let constant = unit * prepared.length * prepared.length;
+        let metric = index.quantiser.metric;
+        // The best row of a wide leaf has the greater product: the longer the query, the more.
+        let spread_weight =
+            if metric == Metric::InnerProduct { -spread_weight * prepared.length } else { spread_weight };
         Ranking {
             kernels,
             tree: &index.tree,
@@ -224,11 +236,26 @@ impl<'a> Ranking<'a> {
             bases,
             shape,
             constant,
-            spread_weight: match index.quantiser.metric {
-                // The best row of a wide leaf has the greater product: the longer the query, the more.
-                Metric::InnerProduct => -spread_weight * prepared.length,
-                _ => spread_weight,
+            spread_weight,
+            upper_weight: match metric {
+                Metric::L2 => 0.0,
+                // Leaves nothing of the centroid's length but in the product: by direction.
+                Metric::Cosine => 1.0,
+                Metric::InnerProduct => spread_weight,
             },
+        }
+    }
+
+    /// What a unit of spread adds to the score of a node. Rows are ranked by what is tuned for them; nodes above the
+    /// cells as they were gathered, by the distance of their centroids or, under cosine, by direction: another order
+    /// would pass over the one that has what is close.
+    fn weight(&self, node: u32) -> f32 {
+        let nodes = self.tree.nodes();
+        let node = &nodes[node as usize];
+        if node.is_leaf() || nodes[node.first_child as usize].is_leaf() {
+            self.spread_weight
+        } else {
+            self.upper_weight
         }
     }
 
@@ -236,18 +263,18 @@ impl<'a> Ranking<'a> {
     fn by_codes(&self, node: &Node, counted: &mut [i32], out: &mut Vec<Scored<u32>>) {
         let mut first = node.first_child;
         let end = node.first_child + node.child_count;
+        // Below the root, all of them are relative to the centre above.
+        let base = self.bases[self.tree.nodes()[first as usize].centre as usize];
+        let weight = self.weight(first);
         while first < end {
             let count = (end - first).min(BLOCK_ROWS as u32);
             let block = &mut counted[..count as usize];
             estimate::count(self.kernels, self.shape, self.prepared, self.tree.codes(first, count), block);
-            let nodes = &self.tree.nodes()[first as usize..];
-            let factors = &self.tree.factors()[first as usize..];
-            for (nth, counted) in block.iter().enumerate() {
-                let base = self.bases[nodes[nth].centre as usize];
-                let distance = estimate::estimate(self.prepared, base, factors[nth].code, *counted)
-                    + self.spread_weight * factors[nth].spread;
-                out.push(Scored { distance, key: first + nth as u32 });
-            }
+            let factors = &self.tree.factors()[first as usize..][..count as usize];
+            out.extend(block.iter().zip(factors).zip(first..).map(|((counted, factors), key)| {
+                let distance = estimate::estimate(self.prepared, base, factors.code, *counted);
+                Scored { distance: distance + weight * factors.spread, key }
+            }));
             first += count;
         }
     }
@@ -268,8 +295,9 @@ impl<'a> Ranking<'a> {
         let block = &mut products[..count];
         self.kernels.dot_i8(self.tree.bytes_of(first, count as u32), &self.prepared.bytes, block);
         let factors = &self.tree.factors()[first as usize..][..count];
+        let weight = self.weight(first);
         for (product, NodeFactors { rank_offset, rank_scale, spread, .. }) in block.iter_mut().zip(factors) {
-            let score = self.constant + rank_offset + self.spread_weight * spread
+            let score = self.constant + rank_offset + weight * spread
                 - rank_scale * (self.prepared.byte_step * *product as f32);
             *product = score.to_bits() as i32;
         }

@@ -219,7 +219,7 @@ fn rows_held_out_to_measure_recall_move_no_centroid() {
         // Rows without copies, so that sums tell which rows are in them; so many that no leaf is held out as
         // a whole, which would be the mean of all its rows and yet move no node above.
         let mut stream = Stream::new(4);
-        let values = (0..20_000 * 7).map(|i| stream.normal() + (i / 7 % 9) as f32).collect();
+        let values = (0..40_000 * 7).map(|i| stream.normal() + (i / 7 % 9) as f32).collect();
         let set = Set { metric, element: ElementType::F32, dim: 7, rows: values, ids: None, whole: false };
         let index = Index::tree(set, 12);
         let rows = directions(&index.set);
@@ -238,7 +238,7 @@ fn rows_held_out_to_measure_recall_move_no_centroid() {
                 assert!(is_mean(&centroid, kept), "{} node {node} of {report:?}", metric.name());
             }
         }
-        let share = held_out.len() as f64 / 20_000.0;
+        let share = held_out.len() as f64 / 40_000.0;
         assert!(share > 0.0 && share <= 0.125, "{} rows held out", held_out.len());
     }
 }
