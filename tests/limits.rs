@@ -220,6 +220,7 @@ fn a_build_stays_below_its_estimate_and_reports_no_less_than_it_took() {
         (3_000, 1_024, BuildParams { leaf_rows: 20, metric: Metric::InnerProduct, ..linked.clone() }),
         (9_000, 100, BuildParams { segment_rows: 4_500, threads: 3, ..linked.clone() }),
         (2_500, 64, BuildParams { leaf_rows: 1, ..linked.clone() }),
+        (70_000, 8, BuildParams { leaf_rows: 1, fanout: 4, links: LinkMode::Off, ..base.clone() }),
         (30_000, 48, BuildParams { flat: true, code_bits: 4, ..base.clone() }),
         (30_000, 48, BuildParams { segment_rows: 8_000, leaf_rows: 16, ..base.clone() }),
         (2_000, 1_500, BuildParams { leaf_rows: 30, metric: Metric::InnerProduct, ..base.clone() }),

@@ -205,7 +205,7 @@ fn encode_piece(
             seed: work.seed ^ numbers[0],
             spherical: false,
         };
-        let leaves = cluster::split_into_leaves(floats, layout.dim, &params)?;
+        let leaves = cluster::split_into_leaves(floats, layout.dim, &params, &work.stop)?;
         (leaves.order, leaves.ends)
     };
     let stride = row_stride(layout.dim * layout.element.bytes());

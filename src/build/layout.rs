@@ -7,11 +7,11 @@ use crate::build::{links, truth};
 use crate::cluster;
 use crate::index::links::LINKS_A_ROW;
 use crate::index::recall_table::LIST_MAX;
-use crate::index::tree::{Node, NodeFactors};
+use crate::index::tree::{Node, NodeFactors, LEVELS_MAX};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::quantize::rotation::PAD;
+use crate::search::list::WalkList;
 use crate::search::met::MetRows;
-use crate::search::walk::WalkList;
 use crate::store::vectors::row_stride;
 use crate::types::params::{BuildParams, LinkMode, DIM_MAX, SEGMENT_ROWS_MAX};
 use crate::types::{ElementType, Error, Result};
@@ -30,8 +30,8 @@ const CELL_ROWS_SLACK: u64 = 4;
 const BLOCK_ROWS_MAX: usize = 8_192;
 /// Bytes of floats that are assigned together.
 const BLOCK_BYTES_MAX: usize = 32 << 20;
-/// Most children of a node where the caller does not say.
-const FANOUT_CHOSEN_MAX: usize = 128;
+/// Most children of the root where the caller does not say.
+const ROOT_CHILDREN_MAX: usize = 128;
 /// More than the head of a quantiser and a recall table take.
 const SMALL_SECTIONS_BYTES: u64 = 4 << 10;
 /// What a leaf takes beside its centroid, and once more while it becomes a node, from above.
@@ -66,7 +66,7 @@ pub struct BuildLayout {
     pub cell_rows: usize,
     /// Cells with more rows are divided again before their leaves are made.
     pub cell_rows_max: usize,
-    /// Most children of an inner node above the cells; 0: chosen.
+    /// Most children of a node above the cells, unless one of these is divided again; 0: chosen.
     pub fanout: usize,
     /// Rows that train the cells.
     pub sample_rows: usize,
@@ -114,6 +114,15 @@ impl BuildLayout {
             params.flat || (rows <= FLAT_ROWS_MAX && params.leaf_rows == 0) || rows <= u64::from(leaf_rows);
         let cell_rows = u64::from(leaf_rows) * CELL_LEAVES;
         let cells = if flat { 1 } else { rows.div_ceil(cell_rows).max(1) };
+        // Below the cells there are leaves; cells that are divided again lie beside each other.
+        let levels = cluster::levels_above_leaves(cells as usize, params.fanout as usize) + 1;
+        if levels > LEVELS_MAX {
+            return Err(Error::invalid(format_args!(
+                "fanout {} makes a tree of {levels} levels of {rows} rows, where {LEVELS_MAX} may be; raise it or \
+                 leaf_rows, or set it to 0",
+                params.fanout
+            )));
+        }
         let block_rows = (BLOCK_BYTES_MAX / (4 * dim)).clamp(64, BLOCK_ROWS_MAX).min(rows.max(1) as usize);
         Ok(BuildLayout {
             rows,
@@ -172,7 +181,12 @@ impl BuildLayout {
     /// The most bytes that one search needs to take note of the rows that it met, beside what any search needs.
     pub fn walk_bytes(&self) -> u64 {
         if self.links {
-            MetRows::bytes_max(self.rows, WalkList::met_max(LIST_MAX as usize), self.rows)
+            MetRows::bytes_max(
+                self.rows,
+                WalkList::met_max(LIST_MAX as usize),
+                self.leaves_at_most(),
+                self.rows,
+            )
         } else {
             0
         }
@@ -237,7 +251,8 @@ impl BuildLayout {
         const COPIES: usize = 4;
         const RECORDS: usize = 256;
         let cells = if self.flat { 1 } else { self.cells };
-        (cells * (self.dim * (4 * COPIES + 8) + RECORDS)) as u64
+        (cells * (self.dim * (4 * COPIES + 8) + RECORDS) + cluster::gathering_bytes(cells, self.fanout))
+            as u64
     }
 
     /// Bytes of the rows and products that a thread compares with centres.
@@ -259,7 +274,7 @@ impl BuildLayout {
     pub fn open_bytes(&self) -> u64 {
         // Above the leaves of a small tree there are a cell and the root.
         let nodes = if self.flat { 1 } else { self.leaves_at_most() + 4 };
-        let centres = nodes.min(self.fanout.max(FANOUT_CHOSEN_MAX) as u64);
+        let centres = nodes.min(self.fanout.max(ROOT_CHILDREN_MAX) as u64);
         // The quantiser has a mean, and its copy in memory as many signs at most.
         let vectors = (centres + 2) * self.shape.padded as u64 * 4;
         self.row_memory_bytes() + nodes * self.node_bytes() + vectors + SMALL_SECTIONS_BYTES

@@ -34,7 +34,8 @@ const SOURCES: usize = 24;
 const ROUNDS: usize = 3;
 /// Most rows that chose a row that it is offered; of a hub, which more have chosen, some all over the index.
 const REVERSE_MAX: usize = 256;
-/// Rows among those closest to a row that may be like it, bit for bit: links to copies alone would lead nowhere else.
+/// Rows among those closest to a row that may lie as near as its own code to it, copies above all: links to these alone
+/// would lead nowhere else.
 const COPIES: usize = 4;
 /// Rows of a cell that choose together, from above.
 const TOGETHER: usize = 512;
@@ -104,7 +105,7 @@ impl Workspace {
 
 /// Makes the links of all rows, whose codes are differences from the rotated `middle`. Those `apart` (ascending) get
 /// links, but no link leads to them, nor was one chosen or left out because of them, until they [`join`].
-/// O(rows * [`ROWS_A_ROW`] * dim).
+/// O(rows * max([`ROWS_A_ROW`], rows of a leaf) * dim).
 ///
 /// # Errors
 /// `VDB_OUT_OF_MEMORY`, `VDB_CANCELLED`, `VDB_TIMEOUT`.
@@ -150,7 +151,7 @@ pub fn thread_bytes(padded: usize, rows: u64, leaves: u64) -> u64 {
     let lists = ranks_max(leaves) * (4 + 4 + 8) + TOGETHER * (member + MET_TOGETHER * 8);
     let integers = FineRows::bytes(2 * TOGETHER + MET_TOGETHER, padded) + 2 * padded;
     let again = AGAIN_MAX * (4 + scored + 4 * 4);
-    (lists + integers + again + OTHERS) as u64 + MetRows::bytes_max(rows, AGAIN_MAX as u64, 0)
+    (lists + integers + again + OTHERS) as u64 + MetRows::bytes_max(rows, AGAIN_MAX as u64, 0, 0)
 }
 
 /// Leads to the rows that were kept `apart`, one after the other: each of the rows that it has chosen chooses again,
@@ -322,7 +323,7 @@ struct Member {
     position: u32,
     /// Its distance to a row like it.
     own_distance: f32,
-    /// Candidates that are.
+    /// Candidates that lie no farther.
     copies: usize,
     candidates: Vec<Scored<u32>>,
     threshold: f32,

@@ -18,8 +18,8 @@ use crate::types::{Metric, Result};
 pub const TRUTH_K: usize = 10;
 /// Held-out rows whose distances to a group are formed at once.
 pub const TILE: usize = 64;
-/// Deviations of a distance of bytes from the true one that are allowed for.
-const DEVIATIONS: f32 = 6.0;
+/// Of a distance of bytes, the share that rounding may take or add.
+const ROUNDING: f32 = 1e-4;
 
 /// Held-out rows and the closest rows to each so far.
 pub struct Truth {
@@ -101,13 +101,13 @@ impl Truth {
             (first..first + tile).for_each(|nth| queries.push(self.vector(nth), &mean));
             let (products, distances) = (&mut products[..tile * count], &mut distances[..tile * count]);
             queries.distances(&coded, 0..count, products, distances);
-            // The squared error in one dimension: a step's width is spread evenly (its square over 12).
-            let step = coded.largest_step().max(queries.largest_step());
-            let error_sq = 2.0 * step * step / 12.0;
+            // Row and query lie at most half a step off in each dimension. No chance is taken: what is compared in full
+            // depends on what was found before, and so on threads.
+            let error = (dim as f32).sqrt() * coded.largest_step().max(queries.largest_step());
             for (nth, distances) in (first..).zip(distances.chunks_exact(count)) {
                 closest.reset(TRUTH_K);
                 let mut threshold = self.nearest[nth].threshold();
-                let mut reach = self.reach(nth, threshold, farthest, error_sq);
+                let mut reach = self.reach(nth, threshold, farthest, error);
                 for (i, distance) in distances.iter().enumerate() {
                     if *distance - row_squares[i] > reach || self.is_held_out(numbers[i] as u32) {
                         continue;
@@ -120,7 +120,7 @@ impl Truth {
                     if exact <= threshold {
                         closest.push(exact, numbers[i] as u32);
                         threshold = threshold.min(closest.threshold());
-                        reach = self.reach(nth, threshold, farthest, error_sq);
+                        reach = self.reach(nth, threshold, farthest, error);
                     }
                 }
                 let found = closest.as_slice().iter();
@@ -132,7 +132,7 @@ impl Truth {
 
     /// What the squared distance of bytes, less the row's own square under inner product, must not exceed for the row's
     /// distance to the nth held-out row to be within `threshold`. `farthest` is the largest square of a row.
-    fn reach(&self, nth: usize, threshold: f32, farthest: f32, error_sq: f32) -> f32 {
+    fn reach(&self, nth: usize, threshold: f32, farthest: f32, error: f32) -> f32 {
         let (within, offset) = match self.metric {
             Metric::L2 => (threshold, 0.0),
             // Of rows of length 1, 2 - 2 <x, q>.
@@ -140,8 +140,8 @@ impl Truth {
             // |x - q|^2 = |x|^2 + |q|^2 - 2 <x, q>.
             Metric::InnerProduct => (2.0 * threshold + self.squares[nth] + farthest, farthest),
         };
-        let reach = within.max(0.0).sqrt() + DEVIATIONS * error_sq.sqrt();
-        reach * reach + 2.0 * error_sq * self.dim as f32 - offset
+        let reach = within.max(0.0).sqrt() * (1.0 + ROUNDING) + error;
+        reach * reach - offset
     }
 
     /// Takes over what a group contributes.
@@ -157,5 +157,81 @@ fn squares(kernels: &Kernels, metric: Metric, vectors: &[f32], dim: usize) -> Re
     match metric {
         Metric::InnerProduct => try_collect(vectors.chunks_exact(dim).map(|v| kernels.dot_f32(v, v))),
         _ => try_vec(vectors.len() / dim, 0.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::rng::SplitMix64;
+
+    /// Rows about a point far from the origin, some of them equal, of lengths that differ under inner product.
+    fn rows(metric: Metric, count: usize, dim: usize) -> Vec<f32> {
+        let mut random = SplitMix64::new(5);
+        let mut rows: Vec<f32> = (0..count * dim).map(|_| random.next_f32() - 0.5).collect();
+        for (nth, row) in rows.chunks_exact_mut(dim).enumerate() {
+            match metric {
+                Metric::L2 => row.iter_mut().for_each(|x| *x = *x * 0.01 + 300.0),
+                Metric::InnerProduct => row.iter_mut().for_each(|x| *x *= (1 + nth % 40) as f32),
+                Metric::Cosine => {
+                    let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+                    row.iter_mut().for_each(|x| *x /= length);
+                }
+            }
+        }
+        let copy = rows[..dim].to_vec();
+        rows[50 * dim..][..dim].copy_from_slice(&copy);
+        rows
+    }
+
+    #[test]
+    fn the_nearest_are_those_of_brute_force_whatever_groups_rows_come_in() {
+        let kernels = Kernels::detect();
+        for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
+            for dim in [3, 37, 130] {
+                let count = 700;
+                let rows = rows(metric, count, dim);
+                // More than one tile of them.
+                let held: Vec<u64> = (0..count as u64).step_by(9).collect();
+                let vectors: Vec<f32> =
+                    held.iter().flat_map(|row| &rows[*row as usize * dim..][..dim]).copied().collect();
+                for group in [1, 129, 700] {
+                    let mut truth = Truth::new(kernels, metric, dim, held.clone(), vectors.clone()).unwrap();
+                    let numbers: Vec<u64> = (0..count as u64).collect();
+                    // As threads do it: two groups before either is taken over.
+                    for pair in numbers.chunks(2 * group) {
+                        let parts: Vec<TruthPart> = pair
+                            .chunks(group)
+                            .map(|part| {
+                                truth.part(&rows[part[0] as usize * dim..][..part.len() * dim], part).unwrap()
+                            })
+                            .collect();
+                        parts.into_iter().for_each(|part| truth.merge(part));
+                    }
+                    for (nth, own) in held.iter().enumerate() {
+                        let query = &rows[*own as usize * dim..][..dim];
+                        let mut all: Vec<(f32, u32)> = (0..count as u32)
+                            .filter(|row| !truth.is_held_out(*row))
+                            .map(|row| {
+                                (distance(kernels, metric, &rows[row as usize * dim..][..dim], query), row)
+                            })
+                            .collect();
+                        all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+                        let mut expected: Vec<u32> = all[..TRUTH_K].iter().map(|near| near.1).collect();
+                        let mut found: Vec<u32> = truth.nearest(nth).collect();
+                        expected.sort_unstable();
+                        found.sort_unstable();
+                        assert_eq!(found, expected, "{metric:?}, dim {dim}, groups of {group}, row {own}");
+                    }
+                }
+            }
+        }
+    }
+
+    fn distance(kernels: &Kernels, metric: Metric, row: &[f32], query: &[f32]) -> f32 {
+        match metric {
+            Metric::L2 => kernels.l2_f32(row, query),
+            _ => -kernels.dot_f32(row, query),
+        }
     }
 }

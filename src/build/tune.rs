@@ -1,11 +1,12 @@
 //! What effort reaches which recall: measured on the held-out rows, stored with the segment.
 //!
 //! First the bounds: how far estimates lie above true distances, in predicted deviations, over the true neighbours of
-//! all held-out rows. Each recall gets the width that loses a fifth of what the recall allows to be lost. Then the
-//! probes and the walk: real searches at growing effort, to which no held-out row is a row of the index, until nearly
-//! all true neighbours come back. One half of the held-out rows chooses each effort, the other half says what it
-//! reaches: what is best for some rows by chance would flatter itself. The recall written down lies below the measured
-//! one by [`margin`], so that other queries get what they ask for, those that are a little unlike the rows too.
+//! all held-out rows, both halves. Each recall gets the width that loses a fifth of what the recall allows to be lost.
+//! Then the probes and the walk: real searches at growing effort, to which no held-out row is a row of the index, until
+//! nearly all true neighbours come back. One half of the held-out rows chooses each effort, the other half says what
+//! it reaches: what is best for some rows by chance would flatter itself. The recall written down lies below the
+//! measured one by [`margin`], so that other queries get what they ask for, those that are a little unlike the rows
+//! too.
 
 use crate::build::truth::{Truth, TRUTH_K};
 use crate::build::Work;
@@ -24,21 +25,20 @@ use crate::topk::heap::Scored;
 use crate::types::params::{Filter, SearchParams};
 use crate::types::{Error, Result, Status};
 
-/// Where the sweep ends: the next effort would cost more than the little recall that is left.
+/// Where the sweep ends, unless so few rows cannot promise it: who asks for more gets every leaf.
 const RECALL_ENOUGH: f64 = 0.9995;
 /// Of the recall that is lost, the share by which less is promised than was measured: queries are a little unlike rows.
 /// See `docs/experiments.md`.
-const MARGIN_SHARE: f64 = 0.6;
+const MARGIN_SHARE: f64 = 1.0;
 /// Standard errors of what was measured that lie between it and what is promised at least.
 const MARGIN_ERRORS: f64 = 2.0;
 /// Share of the lost recall that the bounds may cause.
 const BOUND_SHARE: f64 = 0.2;
 /// How far the weight of the spread moves between two efforts.
 const WEIGHT_STEP: f32 = 0.25;
-/// Beyond this recall the weight stays.
-const WEIGHT_RECALL: f64 = 0.98;
-/// Beyond this recall a row that has found all its neighbours is not searched for again.
-const SURE_RECALL: f64 = 0.95;
+/// Beyond this recall the weight stays, and a row that has found all its neighbours is not searched for again: with
+/// another weight it could lose some.
+const SURE_RECALL: f64 = 0.97;
 /// Rows that the first walk holds.
 const LIST_FIRST: u32 = 16;
 /// What a code costs that a walk meets, in codes that are scanned one after the other: 100 ns and 17 were seen where it
@@ -82,16 +82,18 @@ pub fn tune(
     let mut reached = 0.5;
     // Of each held-out row, the share of its neighbours that came back.
     let mut found = Found { shares: try_vec(targets.len(), 0.0)?, costs: try_vec(targets.len(), 1.0)? };
+    let promising = targets.len().div_ceil(2);
+    let enough = RECALL_ENOUGH.min(1.0 - margin(1.0, 0.0, promising));
     loop {
         work.progress("tune", (reached * PROGRESS) as u64, PROGRESS as u64)?;
         at.epsilon = epsilon(&overshoots, if leaves == 1 { 0.999 } else { reached });
         (at, found) = course.best_step(at, found, efforts.is_empty())?;
         let (recall, error) = found.mean_and_error(Half::Promises);
-        let safe = (recall - margin(recall, error, targets.len().div_ceil(2))).clamp(0.0, 1.0);
+        let safe = (recall - margin(recall, error, promising)).clamp(0.0, 1.0);
         let Settings { probes, list, epsilon, spread_weight } = at;
         try_push(&mut efforts, Effort { recall: safe as f32, probes, epsilon, spread_weight, list })?;
         reached = safe.max(reached);
-        if at.probes >= leaves || recall >= RECALL_ENOUGH {
+        if at.probes >= leaves || safe >= enough {
             break;
         }
     }
@@ -155,6 +157,11 @@ impl Found {
         self.mean_and_error(Half::Chooses).0
     }
 
+    /// Nearly all is found, by both halves.
+    fn is_sure(&self) -> bool {
+        [Half::Chooses, Half::Promises].iter().all(|half| self.mean_and_error(*half).0 >= SURE_RECALL)
+    }
+
     fn lost(&self) -> f64 {
         (1.0 - self.reached()).max(1e-6)
     }
@@ -179,26 +186,33 @@ impl Course<'_> {
         } else {
             steps.push(Settings { probes, ..at });
             if at.list > 0 && list > at.list {
-                steps.extend([Settings { probes, list, ..at }, Settings { list, ..at }]);
+                steps.extend([Settings { list, ..at }, Settings { probes, list, ..at }]);
             }
         }
         let open = self.open(&before, Half::Chooses)?;
+        if open.is_empty() {
+            // Nothing is left to choose by: more of both.
+            let step = Settings { probes, list: list.max(at.list), ..at };
+            let open = self.open(&before, Half::Promises)?;
+            return Ok((step, self.measure(step, &before, &open)?));
+        }
         let mut best: Option<(f64, Settings, Found)> = None;
+        // Of equal ones the last, which is more of both.
         for step in steps {
             let found = self.measure(step, &before, &open)?;
             let dearer = (found.cost(&open) / before.cost(&open)).max(1.01).ln();
             let gain = (before.lost() / found.lost()).ln() / dearer;
-            if best.as_ref().is_none_or(|best| gain > best.0) {
+            if best.as_ref().is_none_or(|best| gain >= best.0) {
                 best = Some((gain, step, found));
             }
         }
         let Some((_, mut step, mut found)) = best else {
             return Err(Error::new(Status::Internal, "tune: no step"));
         };
-        if leaves > 1 && before.reached() < WEIGHT_RECALL {
+        if leaves > 1 && !before.is_sure() {
             // The best weight moves slowly: look to both sides of the last one.
-            for change in [-WEIGHT_STEP, WEIGHT_STEP] {
-                let tried = Settings { spread_weight: (step.spread_weight + change).max(0.0), ..step };
+            for weight in [at.spread_weight - WEIGHT_STEP, at.spread_weight + WEIGHT_STEP] {
+                let tried = Settings { spread_weight: weight.max(0.0), ..step };
                 let other = self.measure(tried, &before, &open)?;
                 if other.lost() < found.lost() {
                     (step, found) = (tried, other);
@@ -213,7 +227,7 @@ impl Course<'_> {
     /// The held-out rows of a half that are searched for: once nearly all is found, one that has found all its
     /// neighbours is taken to find them again with more effort.
     fn open(&self, before: &Found, half: Half) -> Result<Vec<usize>> {
-        let sure = before.mean_and_error(half).0 >= SURE_RECALL;
+        let sure = before.is_sure();
         let all = (0..self.targets.len()).filter(|nth| Half::of(*nth) == half);
         try_collect(all.filter(|nth| !sure || before.shares[*nth] < 1.0))
     }
@@ -360,5 +374,38 @@ impl Target {
         // A row as close as the last true neighbour is as good as that.
         let hits = answers.iter().filter(|a| a.distance <= farthest || is_true(a.key)).count();
         hits.min(self.neighbours.len()) as f64 / self.neighbours.len().max(1) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_is_promised_than_was_measured_by_as_much_as_was_lost_at_least() {
+        for rows in [1, 8, 50, 400, 10_000] {
+            for recall in [0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0] {
+                for error in [0.0, 0.001, 0.02] {
+                    let promised = recall - margin(recall, error, rows);
+                    assert!(promised <= recall - (1.0 - recall) + 1e-12, "{recall}, {error}, {rows} rows");
+                    assert!(promised <= recall - 2.0 * error + 1e-12, "{recall}, {error}, {rows} rows");
+                    // Nothing lost among few says little of others.
+                    assert!(promised <= 1.0 - 0.3 / rows as f64 + 1e-12, "{recall}, {error}, {rows} rows");
+                }
+            }
+        }
+        assert!((margin(0.98, 0.001, 400) - 0.02).abs() < 1e-12);
+    }
+
+    #[test]
+    fn each_half_has_its_own_mean() {
+        let found = Found { shares: vec![1.0, 0.5, 0.8, 0.7, 0.9], costs: vec![1.0, 2.0, 4.0, 8.0, 16.0] };
+        let (chooses, error) = found.mean_and_error(Half::Chooses);
+        assert!((chooses - 0.9).abs() < 1e-12 && (found.reached() - 0.9).abs() < 1e-12);
+        // Population deviation of 1.0, 0.8 and 0.9, over the root of three.
+        assert!((error - (0.02f64 / 3.0).sqrt() / 3f64.sqrt()).abs() < 1e-12);
+        assert!((found.mean_and_error(Half::Promises).0 - 0.6).abs() < 1e-12);
+        assert!((found.lost() - 0.1).abs() < 1e-12 && found.cost(&[0, 3]) == 9.0);
+        assert!(!found.is_sure());
     }
 }

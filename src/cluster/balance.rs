@@ -21,6 +21,7 @@ use super::capacity::Capacity;
 use super::numbers::{mean_of, normalise, squared_distance, MeanSum};
 use super::seeding::{row_hash, seeds};
 use crate::memory::{try_collect, try_extend, try_push, try_vec, try_with_capacity};
+use crate::pool::Stop;
 use crate::types::rng::SplitMix64;
 use crate::types::{Error, Result};
 use std::borrow::Cow;
@@ -82,14 +83,15 @@ impl Leaves {
 /// * `rows`: m x dim, packed, finite
 ///
 /// No leaf is larger than [`LeafParams::limit`], and none has fewer rows than a quarter of the target, unless
-/// there are no more.
+/// there are no more. Once `stop` says so the rounds end early, with leaves that are not good; the caller asks `stop`
+/// too.
 ///
 /// # Errors
 /// `OutOfMemory`.
-pub fn split_into_leaves(rows: &[f32], dim: usize, params: &LeafParams) -> Result<Leaves> {
+pub fn split_into_leaves(rows: &[f32], dim: usize, params: &LeafParams, stop: &Stop<'_>) -> Result<Leaves> {
     assert!(dim > 0 && rows.len().is_multiple_of(dim) && params.leaf_target > 0);
     let (random, leaves) = (SplitMix64::new(params.seed), Leaves::default());
-    let mut split = Split { rows, dim, params, random, leaves, here: None };
+    let mut split = Split { rows, dim, params, stop, random, leaves, here: None };
     split.cut(try_collect(0..(rows.len() / dim) as u32)?)?;
     Ok(split.leaves)
 }
@@ -112,6 +114,7 @@ struct Split<'a> {
     rows: &'a [f32],
     dim: usize,
     params: &'a LeafParams,
+    stop: &'a Stop<'a>,
     random: SplitMix64,
     leaves: Leaves,
     /// Centre of the last leaf appended.
@@ -236,6 +239,9 @@ impl<'a> Split<'a> {
         };
         let mut prices = try_vec(seeds.len(), 0.0)?;
         for _ in 0..ROUNDS {
+            if self.stop.check().is_err() {
+                break;
+            }
             rank(&centres, &mut ranks)?;
             let members = Capacity::assign(&ranks, &mut prices, limit)?.into_members();
             move_to_means(&packed, dim, &members, &mut centres)?;
@@ -338,14 +344,14 @@ mod tests {
     use super::super::kmeans::{kmeans, KmeansParams};
     use super::super::testing::{clustered, objective, skewed};
     use super::*;
-    use crate::pool::{Pool, Stop};
+    use crate::pool::Pool;
 
     const AT_ONCE_MAX: usize = 4_096;
 
     fn split(rows: &[f32], dim: usize, leaf_target: usize, leaf_max: usize) -> Leaves {
         let params =
             LeafParams { leaf_target, leaf_max, at_once_max: AT_ONCE_MAX, seed: 9, spherical: false };
-        let leaves = split_into_leaves(rows, dim, &params).unwrap();
+        let leaves = split_into_leaves(rows, dim, &params, &Stop::NEVER).unwrap();
         check(rows.len() / dim, &leaves, &params);
         leaves
     }
@@ -462,7 +468,7 @@ mod tests {
         rows.chunks_exact_mut(dim).for_each(normalise);
         let params =
             LeafParams { leaf_target: 32, leaf_max: 0, at_once_max: AT_ONCE_MAX, seed: 1, spherical: true };
-        let leaves = split_into_leaves(&rows, dim, &params).unwrap();
+        let leaves = split_into_leaves(&rows, dim, &params, &Stop::NEVER).unwrap();
         check(2000, &leaves, &params);
         let mut owners = vec![0; 2000];
         let whole = Centroids { data: mean_of(&rows, dim).unwrap(), dim };

@@ -26,8 +26,10 @@ use std::ops::Range;
 /// Children that a node may have, for each that it has on average.
 const SLACK: usize = 4;
 
-/// Nodes that are gathered into groups at once.
-const NODES_AT_ONCE_MAX: usize = 32_768;
+/// Pairs of a node and a group that are compared at once, 8 bytes each.
+const PAIRS_AT_ONCE_MAX: usize = 4 << 20;
+/// Nodes that are gathered into groups at once, at least and at most.
+const NODES_AT_ONCE: std::ops::RangeInclusive<usize> = 4_096..=32_768;
 
 /// How to train a tree.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +70,7 @@ impl CellTree {
     ) -> Result<Self> {
         assert!(dim > 0 && !sample.is_empty() && sample.len().is_multiple_of(dim));
         let (centres, router) = train(sample, dim, params.cells, &params.kmeans, pool.into(), stop)?;
-        let Shape { order, child_ends } = Shape::new(centres, params)?;
+        let Shape { order, child_ends } = Shape::new(centres, params, stop)?;
         let mut cell_of = try_vec(order.len(), 0)?;
         order.iter().zip(0..).for_each(|(centre, cell)| cell_of[*centre as usize] = cell);
         Ok(CellTree { child_ends, router, cell_of })
@@ -131,16 +133,16 @@ struct Shape {
 }
 
 impl Shape {
-    fn new(centres: Centroids, params: &TreeParams) -> Result<Self> {
+    fn new(centres: Centroids, params: &TreeParams, stop: &Stop<'_>) -> Result<Self> {
         let Fanout { root_most, target, most } = Fanout::new(centres.count(), params.fanout);
         let KmeansParams { seed, spherical, .. } = params.kmeans;
         // Bottom to top: the groups of each level, of nodes in the order in which they were found.
         let mut found = Vec::new();
         let mut nodes = centres;
-        let at_once_max = NODES_AT_ONCE_MAX;
+        let at_once_max = nodes_at_once(target);
         let split = LeafParams { leaf_target: target, leaf_max: most, at_once_max, seed, spherical };
         while nodes.count() > root_most {
-            let groups = split_into_leaves(&nodes.data, nodes.dim, &split)?;
+            let groups = split_into_leaves(&nodes.data, nodes.dim, &split, stop)?;
             let mut means = try_vec(groups.count() * nodes.dim, 0.0)?;
             for (group, mean) in means.chunks_exact_mut(nodes.dim).enumerate() {
                 centre(&nodes, groups.rows(group), spherical, mean)?;
@@ -163,6 +165,30 @@ impl Shape {
         }
         Ok(Shape { order, child_ends })
     }
+}
+
+/// Nodes that are gathered into groups of about `target` at once.
+fn nodes_at_once(target: usize) -> usize {
+    let fit = target.saturating_mul(PAIRS_AT_ONCE_MAX).isqrt();
+    fit.clamp(*NODES_AT_ONCE.start(), *NODES_AT_ONCE.end())
+}
+
+/// The most bytes that the gathering of cells into groups takes beside their centres.
+pub fn gathering_bytes(cells: usize, fanout: usize) -> usize {
+    let target = Fanout::new(cells, fanout).target;
+    let nodes = cells.min(nodes_at_once(target));
+    nodes * (nodes / target + 1) * 8
+}
+
+/// Levels of a tree over so many cells, root and cells included, as far as sizes tell.
+pub fn levels_above_leaves(cells: usize, fanout: usize) -> usize {
+    let Fanout { root_most, target, .. } = Fanout::new(cells, fanout);
+    let (mut nodes, mut levels) = (cells, 2);
+    while nodes > root_most {
+        nodes = nodes.div_ceil(target);
+        levels += 1;
+    }
+    levels
 }
 
 /// Writes the centre of some nodes.

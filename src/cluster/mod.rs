@@ -30,7 +30,7 @@ mod testing;
 pub use assign::{assign, thread_bytes, Centroids};
 pub use balance::{split_into_leaves, LeafParams, Leaves};
 pub use bytes::ByteRows;
-pub use hierarchy::{CellTree, TreeParams};
+pub use hierarchy::{gathering_bytes, levels_above_leaves, CellTree, TreeParams};
 pub use kmeans::{kmeans, KmeansParams};
 pub use numbers::mean_of;
 pub use sample::sample_rows;

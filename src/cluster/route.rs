@@ -126,7 +126,7 @@ mod tests {
         let rows = clustered(cells, dim, 30, 1);
         let params =
             LeafParams { leaf_target: 20, leaf_max: 0, at_once_max: 4_096, seed: 1, spherical: false };
-        let groups = split_into_leaves(&rows, dim, &params).unwrap();
+        let groups = split_into_leaves(&rows, dim, &params, &Stop::NEVER).unwrap();
         let cells: Vec<f32> =
             groups.order.iter().flat_map(|&cell| &rows[cell as usize * dim..][..dim]).copied().collect();
         let mut centres = Vec::new();

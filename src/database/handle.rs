@@ -19,11 +19,11 @@ use crate::memory::budget::Share;
 use crate::memory::{try_vec, try_with_capacity, Budget};
 use crate::pool::cancel::Stop;
 use crate::pool::Pool;
+use crate::search::list::WalkList;
 use crate::search::met::MetRows;
 use crate::search::rerank::RUN_BYTES;
 use crate::search::scratch::{Lent, QueryScratch, ScratchPool};
 use crate::search::tile::{self, Context};
-use crate::search::walk::WalkList;
 use crate::search::{exact, Plan, Scratch, Snapshot};
 use crate::stats::{SearchStats, Totals};
 use crate::store::cache::VectorCache;
@@ -320,8 +320,8 @@ impl Database {
         if !self.inner.mapped && (plan.rerank_all || params.exact) {
             other_bytes += RUN_BYTES as u64;
         }
-        let walk = if params.exact { Walk::default() } else { Walk::new(&plan, &self.inner.snapshot) };
-        Call { k, plan, key: None, exact: params.exact, no_cache: params.no_cache, walk, other_bytes }
+        let needs = if params.exact { Needs::default() } else { Needs::new(&plan, &self.inner.snapshot) };
+        Call { k, plan, key: None, exact: params.exact, no_cache: params.no_cache, needs, other_bytes }
     }
 
     /// Threads of the pool that a call may use.
@@ -469,7 +469,7 @@ pub(super) struct Call<'a> {
     pub key: Option<AnswerKey>,
     pub exact: bool,
     pub no_cache: bool,
-    pub walk: Walk,
+    pub needs: Needs,
     /// About what a query needs beside the lists that grow with k.
     pub other_bytes: u64,
 }
@@ -480,17 +480,17 @@ impl Call<'_> {
         // An exact search takes one after the other.
         let (lists, at_once) = match self.exact {
             true => (TopK::<u64>::bytes_max(self.plan.k), 1),
-            false => (QueryScratch::bytes_max(self.plan.k, self.plan.rows, self.walk.list), queries),
+            false => (QueryScratch::bytes_max(self.plan.k, self.plan.rows, self.needs.list), queries),
         };
-        let others = self.other_bytes + if self.exact { 0 } else { self.walk.leaf_bytes };
+        let others = self.other_bytes + if self.exact { 0 } else { self.needs.leaf_bytes };
         let each = lists.saturating_add(others).saturating_mul(at_once as u64);
-        each.saturating_add(self.walk.met_bytes)
+        each.saturating_add(self.needs.met_bytes)
     }
 }
 
 /// What the visits and walks of a call need.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Walk {
+pub(super) struct Needs {
     /// Rows of the longest list; each query has one.
     pub list: usize,
     /// The most bytes for the rows met, once a thread.
@@ -499,30 +499,31 @@ pub(super) struct Walk {
     pub leaf_bytes: u64,
 }
 
-impl Walk {
+impl Needs {
     fn new(plan: &Plan<'_>, snapshot: &Snapshot) -> Self {
-        let mut walk = Walk::default();
+        let mut needs = Needs::default();
         if plan.listed.is_some() {
-            return walk;
+            return needs;
         }
         // A search that meets too few rows, or too many that its filter refuses, goes further than it set out to.
         let filtered = plan.selectivity < 1.0;
-        let may_widen = filtered || plan.farthest < f32::INFINITY;
+        let may_widen = filtered || plan.probes.is_some() || plan.farthest < f32::INFINITY;
         for segment in &snapshot.segments {
             let effort = plan.effort(segment, 1);
-            walk.leaf_bytes = walk.leaf_bytes.max(u64::from(effort.probes) * LEAF_BYTES);
+            let leaves = segment.index.tree.leaf_count();
+            let probes = if may_widen { leaves } else { effort.probes };
+            needs.leaf_bytes = needs.leaf_bytes.max(u64::from(probes) * LEAF_BYTES);
             if plan.rerank_all || effort.list == 0 || segment.index.links.is_none() {
                 continue;
             }
-            let (rows, leaves) = (u64::from(segment.index.rows()), segment.index.tree.leaf_count());
-            let list = if filtered { LIST_MAX } else { effort.list };
-            let probes = if may_widen { leaves } else { effort.probes };
+            let rows = u64::from(segment.index.rows());
+            let list = if may_widen { LIST_MAX } else { effort.list };
             let scanned = 2 * rows.div_ceil(leaves.into()) * u64::from(probes);
-            let met = MetRows::bytes_max(rows, WalkList::met_max(list as usize), scanned);
-            walk.list = walk.list.max(list as usize);
-            walk.met_bytes = walk.met_bytes.max(met);
+            let met = MetRows::bytes_max(rows, WalkList::met_max(list as usize), probes.into(), scanned);
+            needs.list = needs.list.max(list as usize);
+            needs.met_bytes = needs.met_bytes.max(met);
         }
-        walk
+        needs
     }
 }
 

@@ -20,9 +20,9 @@ use crate::kernels::Kernels;
 use crate::memory::budget::Share;
 use crate::memory::{probe, AlignedBytes, Budget};
 use crate::pool::Pool;
+use crate::search::list::WalkList;
 use crate::search::met::MetRows;
 use crate::search::scratch::ScratchPool;
-use crate::search::walk::WalkList;
 use crate::search::{Segment, Snapshot};
 use crate::stats::Totals;
 use crate::store::cache::VectorCache;
@@ -245,10 +245,12 @@ pub(super) fn segment_memory_bytes(file: &SegmentFile) -> u64 {
 
 /// The most bytes that a search of some leaves needs to take note of the rows that it met.
 fn walk_bytes(file: &SegmentFile) -> u64 {
-    /// Rows of the leaves.
+    /// Leaves that are visited, and their rows.
+    const VISITED: u64 = 1 << 10;
     const SCANNED: u64 = 1 << 16;
     let met = WalkList::met_max(LIST_MAX as usize);
-    file.section(SectionKind::LINKS).map_or(0, |section| MetRows::bytes_max(section.count, met, SCANNED))
+    file.section(SectionKind::LINKS)
+        .map_or(0, |section| MetRows::bytes_max(section.count, met, VISITED, SCANNED))
 }
 
 /// Bytes that an open segment keeps in memory for one of its sections.

@@ -17,7 +17,7 @@ use crate::search::candidates::{Candidate, Candidates};
 use crate::search::rerank::{by_bound, Exact, Reader};
 use crate::stats::SearchStats;
 use crate::topk::heap::TopK;
-use crate::types::params::{BuildParams, SearchParams};
+use crate::types::params::{BuildParams, SearchParams, RERANK_ALL};
 use crate::types::rng::SplitMix64;
 use crate::types::{ElementType, Result, Status};
 use crate::vfs::faulty::{Call, Fault, FaultVfs, Plan};
@@ -536,7 +536,8 @@ fn reranking_looks_at_the_token_every_few_rows() {
         top.reset(100);
         let mut reader = Reader { cache: None, row: &mut row, stats: &mut stats };
         let candidates = &mut candidates.borrow_mut();
-        by_bound(snapshot, candidates, &exact, f32::INFINITY, u64::MAX, stop, &mut top, &mut reader)?;
+        let plan = crate::search::Plan::new(snapshot, 100, &SearchParams::default(), *stop);
+        by_bound(snapshot, candidates, &exact, &plan, &mut top, &mut reader)?;
         Ok::<_, crate::types::Error>(top.len())
     };
     let looks = AtomicUsize::new(0);

@@ -6,7 +6,7 @@
 //! allocates again.
 //!
 //! What the standard library allocates without asking gets its room asked for just before, by [`try_room`]: allocators
-//! hand out again what a thread has just given back.
+//! nearly always hand out again what a thread has just given back, unless another thread takes it in between.
 
 use crate::types::error::sentence;
 use crate::types::{Error, Result};

@@ -11,8 +11,13 @@ use crate::types::{Error, Result};
 const CAPACITY_A_K: usize = 32;
 /// Least capacity.
 const CAPACITY_MIN: usize = 8_192;
-/// Refused rows that are counted.
-const REFUSED_MAX: usize = 2_048;
+/// Refused rows that are counted for each of the k answers, and at least and at most: a filter that admits one row of
+/// so many needs to refuse about as many for an answer, without cutting out what is near.
+const REFUSED_A_K: usize = 64;
+/// See `REFUSED_A_K`.
+const REFUSED_MIN: usize = 2_048;
+/// See `REFUSED_A_K`.
+const REFUSED_MAX: usize = 16_384;
 /// Entries by which a list grows at least.
 const LIST_MIN: usize = 64;
 /// Candidates that are put in order at first, and then as many again as there are.
@@ -52,8 +57,9 @@ pub struct Candidates {
     refused_bytes: u64,
     farthest: f32,
     outer_near: u64,
-    /// Upper bounds of rows that the filter refused: the [`REFUSED_MAX`] smallest, and as many more until they are cut.
+    /// Upper bounds of rows that the filter refused: the `refused_most` smallest, and as many more until they are cut.
     refused: Vec<f32>,
+    refused_most: usize,
 }
 
 impl Candidates {
@@ -69,6 +75,7 @@ impl Candidates {
         self.farthest = farthest;
         self.outer_near = 0;
         self.refused.clear();
+        self.refused_most = refused_most(k);
         self.upper.try_reset(k)
     }
 
@@ -76,7 +83,7 @@ impl Candidates {
     /// it has outgrown is there, too.
     pub fn bytes_max(k: usize, rows: u64) -> u64 {
         let list = (most(k, rows) as u64).saturating_mul(std::mem::size_of::<Candidate>() as u64);
-        let refused = (2 * REFUSED_MAX * std::mem::size_of::<f32>()) as u64;
+        let refused = (2 * refused_most(k) * std::mem::size_of::<f32>()) as u64;
         list.saturating_add(list / 2).saturating_add(refused).saturating_add(TopK::<(u32, u32)>::bytes_max(k))
     }
 
@@ -108,22 +115,25 @@ impl Candidates {
         if upper_bound > self.upper.threshold() {
             return;
         }
-        if self.refused.capacity() == 0 && self.refused.try_reserve_exact(2 * REFUSED_MAX).is_err() {
-            self.refused_bytes = (2 * REFUSED_MAX * std::mem::size_of::<f32>()) as u64;
+        let room = 2 * self.refused_most;
+        if self.refused.capacity() < room
+            && self.refused.try_reserve_exact(room - self.refused.len()).is_err()
+        {
+            self.refused_bytes = (room * std::mem::size_of::<f32>()) as u64;
             return;
         }
         self.refused.push(upper_bound);
-        if self.refused.len() == 2 * REFUSED_MAX {
-            self.refused.select_nth_unstable_by(REFUSED_MAX, f32::total_cmp);
-            self.refused.truncate(REFUSED_MAX);
+        if self.refused.len() == room {
+            self.refused.select_nth_unstable_by(self.refused_most, f32::total_cmp);
+            self.refused.truncate(self.refused_most);
         }
     }
 
-    /// How many of the rows that were refused are as close, by their bounds, as the k that were found, up to a few
-    /// thousand. Does not depend on the order of arrival.
+    /// How many of the rows that were refused are as close, by their bounds, as the k that were found, up to some
+    /// hundred for each. Does not depend on the order of arrival.
     pub fn refused(&self) -> usize {
         let threshold = self.upper.threshold();
-        self.refused.iter().filter(|bound| **bound <= threshold).count().min(REFUSED_MAX)
+        self.refused.iter().filter(|bound| **bound <= threshold).count().min(self.refused_most)
     }
 
     /// Takes note of rows within the limit, admitted or not, that the outer half of a visit met.
@@ -238,6 +248,10 @@ impl Candidates {
 
 fn capacity(k: usize) -> usize {
     CAPACITY_MIN.max(k.saturating_mul(CAPACITY_A_K))
+}
+
+fn refused_most(k: usize) -> usize {
+    k.saturating_mul(REFUSED_A_K).clamp(REFUSED_MIN, REFUSED_MAX)
 }
 
 fn most(k: usize, rows: u64) -> usize {

@@ -70,7 +70,7 @@ pub fn descend(
     try_reserve(leaves, bases.len())?;
     for (nth, base) in bases.iter().enumerate() {
         let node = root.first_child + nth as u32;
-        let score = base + ranking.weight(node) * tree.factors()[node as usize].spread;
+        let score = ranking.order(node).score(*base, tree.factors()[node as usize].spread);
         keep(nodes, node, score, &mut stage.frontier, leaves);
     }
     let breadth = (u64::from(probes) * BREADTH).max(u64::from(probes) + BREADTH_MIN);
@@ -208,10 +208,33 @@ struct Ranking<'a> {
     shape: CodeShape,
     /// The part of every distance that only the query decides.
     constant: f32,
-    /// What a unit of spread adds.
-    spread_weight: f32,
-    /// The same of nodes above the cells.
-    upper_weight: f32,
+    /// The order of cells and leaves.
+    lower: Order,
+    /// The order of nodes above the cells.
+    upper: Order,
+}
+
+/// How nodes of a level are ranked.
+#[derive(Clone, Copy)]
+enum Order {
+    /// By distance and so much of the spread.
+    Weighted(f32),
+    /// By the angle between query and centroid; of distances and spreads under cosine.
+    Direction,
+}
+
+impl Order {
+    /// Smaller is closer.
+    #[inline]
+    fn score(self, distance: f32, spread: f32) -> f32 {
+        match self {
+            Order::Weighted(weight) => distance + weight * spread,
+            // Of rows and a query of length 1: |c|^2 = 1 - 2 spread, and the product 1 - spread - distance.
+            Order::Direction => {
+                (spread + distance - 1.0) / (1.0 - 2.0 * spread).max(f32::MIN_POSITIVE).sqrt()
+            }
+        }
+    }
 }
 
 impl<'a> Ranking<'a> {
@@ -236,26 +259,25 @@ impl<'a> Ranking<'a> {
             bases,
             shape,
             constant,
-            spread_weight,
-            upper_weight: match metric {
-                Metric::L2 => 0.0,
-                // Leaves nothing of the centroid's length but in the product: by direction.
-                Metric::Cosine => 1.0,
-                Metric::InnerProduct => spread_weight,
+            lower: Order::Weighted(spread_weight),
+            upper: match metric {
+                Metric::L2 => Order::Weighted(0.0),
+                Metric::Cosine => Order::Direction,
+                Metric::InnerProduct => Order::Weighted(spread_weight),
             },
         }
     }
 
-    /// What a unit of spread adds to the score of a node. Rows are ranked by what is tuned for them; nodes above the
-    /// cells as they were gathered, by the distance of their centroids or, under cosine, by direction: another order
-    /// would pass over the one that has what is close.
-    fn weight(&self, node: u32) -> f32 {
+    /// How a node is ranked among those of its level. Cells and leaves as it was tuned for them; nodes above the cells
+    /// as these were gathered, by the distance of their centroids or, under cosine, by direction: another order would
+    /// pass over the one that has what is close (`docs/experiments.md`).
+    fn order(&self, node: u32) -> Order {
         let nodes = self.tree.nodes();
         let node = &nodes[node as usize];
         if node.is_leaf() || nodes[node.first_child as usize].is_leaf() {
-            self.spread_weight
+            self.lower
         } else {
-            self.upper_weight
+            self.upper
         }
     }
 
@@ -265,7 +287,7 @@ impl<'a> Ranking<'a> {
         let end = node.first_child + node.child_count;
         // Below the root, all of them are relative to the centre above.
         let base = self.bases[self.tree.nodes()[first as usize].centre as usize];
-        let weight = self.weight(first);
+        let order = self.order(first);
         while first < end {
             let count = (end - first).min(BLOCK_ROWS as u32);
             let block = &mut counted[..count as usize];
@@ -273,7 +295,7 @@ impl<'a> Ranking<'a> {
             let factors = &self.tree.factors()[first as usize..][..count as usize];
             out.extend(block.iter().zip(factors).zip(first..).map(|((counted, factors), key)| {
                 let distance = estimate::estimate(self.prepared, base, factors.code, *counted);
-                Scored { distance: distance + weight * factors.spread, key }
+                Scored { distance: order.score(distance, factors.spread), key }
             }));
             first += count;
         }
@@ -295,10 +317,11 @@ impl<'a> Ranking<'a> {
         let block = &mut products[..count];
         self.kernels.dot_i8(self.tree.bytes_of(first, count as u32), &self.prepared.bytes, block);
         let factors = &self.tree.factors()[first as usize..][..count];
-        let weight = self.weight(first);
+        let order = self.order(first);
         for (product, NodeFactors { rank_offset, rank_scale, spread, .. }) in block.iter_mut().zip(factors) {
-            let score = self.constant + rank_offset + weight * spread
-                - rank_scale * (self.prepared.byte_step * *product as f32);
+            let distance =
+                self.constant + rank_offset - rank_scale * (self.prepared.byte_step * *product as f32);
+            let score = order.score(distance, *spread);
             *product = score.to_bits() as i32;
         }
         bytemuck::cast_slice(block)

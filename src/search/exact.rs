@@ -32,8 +32,7 @@ pub fn run(context: &Context<'_>, query: &[f32], scratch: &mut Scratch) -> Resul
         let read_ns = own.stats.read_ns;
         let mut reader = Reader { cache: None, row: &mut own.stage.row, stats: &mut own.stats };
         for (segment, first, count) in units.clone().skip(worker).step_by(workers) {
-            plan.stop.check()?;
-            rerank::all(segment, first, count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
+            rerank::all(segment, first..first + count, &exact, plan, top, &mut reader)?;
         }
         clock.lap_beside(own.stats.read_ns - read_ns, &mut own.stats.rerank_ns);
         Ok(())

@@ -38,12 +38,12 @@ impl MetRows {
         Ok(())
     }
 
-    /// The most bytes for `met` rows one by one and `runs` rows in runs, of a segment of `rows`: while slots become
-    /// more, the old ones are there, too.
-    pub fn bytes_max(rows: u64, met: u64, runs: u64) -> u64 {
+    /// The most bytes for `met` rows one by one and `runs` of `run_rows` rows together, of a segment of `rows`: while
+    /// slots become more, the old ones are there, too.
+    pub fn bytes_max(rows: u64, met: u64, runs: u64, run_rows: u64) -> u64 {
         // A run begins and ends within a block. Room is kept for rows to come, and one that is no row.
-        let blocks =
-            met.saturating_add(runs.div_ceil(u64::from(BLOCK) / 4)).min(rows / u64::from(BLOCK) + 1) + 512;
+        let of_runs = (2 * runs).saturating_add(run_rows / u64::from(BLOCK));
+        let blocks = met.saturating_add(of_runs).min(rows / u64::from(BLOCK) + 1) + 512;
         let slots = (2 * blocks).next_power_of_two().max(SLOTS_MIN as u64);
         (slots + slots) * 8
     }

@@ -10,6 +10,7 @@
 pub mod candidates;
 pub mod descend;
 pub mod exact;
+pub mod list;
 pub mod met;
 pub mod plan;
 pub mod rerank;

@@ -6,17 +6,18 @@
 //!
 //! Calls `store` and `kernels`. Knows neither codes nor tree.
 
+use std::ops::Range;
+
 use crate::index::filter;
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
-use crate::pool::cancel::Stop;
 use crate::search::candidates::{Candidate, Candidates};
+use crate::search::plan::Plan;
 use crate::search::snapshot::{Segment, Snapshot};
 use crate::stats::SearchStats;
 use crate::store::cache::VectorCache;
 use crate::store::vectors::ReadCost;
 use crate::topk::heap::TopK;
-use crate::types::params::Filter;
 use crate::types::{ElementType, Metric, Result};
 
 /// Rows whose cache lines are asked for ahead of their turn.
@@ -81,7 +82,7 @@ pub struct Reader<'a> {
     pub stats: &'a mut SearchStats,
 }
 
-/// Exact distances of `candidates`, in the order of their bounds, into `top`; at most `rows_max` of them.
+/// Exact distances of `candidates`, in the order of their bounds, into `top`; at most as many as `plan` allows.
 ///
 /// # Errors
 /// `VDB_TIMEOUT`, `VDB_CANCELLED`; `VDB_IO` and `VDB_CORRUPT` on the read path.
@@ -89,12 +90,11 @@ pub fn by_bound(
     snapshot: &Snapshot,
     candidates: &mut Candidates,
     exact: &Exact<'_>,
-    farthest: f32,
-    rows_max: u64,
-    stop: &Stop<'_>,
+    plan: &Plan<'_>,
     top: &mut TopK<u64>,
     reader: &mut Reader<'_>,
 ) -> Result<()> {
+    let rows_max = plan.rerank_max.max(plan.k as u64);
     let row_bytes = snapshot.dim * snapshot.element.bytes();
     reader.row.grow(row_bytes)?;
     let mut cost = ReadCost::default();
@@ -112,12 +112,12 @@ pub fn by_bound(
         let segment = &snapshot.segments[candidate.segment as usize];
         let mapped = segment.vectors.mapped().is_some();
         if nth.is_multiple_of(if mapped { MAPPED_ROWS_A_LOOK } else { READ_ROWS_A_LOOK }) {
-            stop.check()?;
+            plan.stop.check()?;
         }
         let row = segment.vectors.row(candidate.position, reader.cache, reader.row, &mut cost)?;
         let distance = exact.distance(row.bytes());
         reranked += 1;
-        if distance <= farthest {
+        if distance <= plan.farthest {
             top.push(distance, segment.index.ids.id(candidate.position));
         }
     }
@@ -135,29 +135,27 @@ fn prefetch(kernels: &Kernels, snapshot: &Snapshot, candidate: Option<&Candidate
     }
 }
 
-/// Exact distances of `count` rows from `first` on into `top`: no code is asked. Returns how many of them,
-/// admitted or not, lie within the limit and the k nearest so far.
+/// Exact distances of the rows at `positions` into `top`: no code is asked. Returns how many of them, admitted or not,
+/// lie within the limit and the k nearest so far.
 ///
 /// # Errors
-/// `VDB_IO` and `VDB_CORRUPT` on the read path.
+/// `VDB_TIMEOUT`, `VDB_CANCELLED`; `VDB_IO` and `VDB_CORRUPT` on the read path.
 pub fn all(
     segment: &Segment,
-    first: u32,
-    count: u32,
+    positions: Range<u32>,
     exact: &Exact<'_>,
-    farthest: f32,
-    rows_filter: &Filter<'_>,
+    plan: &Plan<'_>,
     top: &mut TopK<u64>,
     reader: &mut Reader<'_>,
 ) -> Result<u64> {
     let vectors = &segment.vectors;
     let (stride, row_bytes) = (vectors.stride(), vectors.row_bytes());
-    let run = (RUN_BYTES / stride).clamp(1, count.max(1) as usize) as u32;
-    let end = first + count;
-    let mut start = first;
+    let run = (RUN_BYTES / stride).clamp(1, positions.len().max(1)) as u32;
+    let Range { mut start, end } = positions.clone();
     let mut near = 0;
     let mut cost = ReadCost::default();
     while start < end {
+        plan.stop.check()?;
         let rows = (end - start).min(run);
         let bytes = rows as usize * stride;
         let block = match vectors.mapped() {
@@ -170,19 +168,19 @@ pub fn all(
         };
         for (position, row) in (start..).zip(block.chunks_exact(stride)) {
             let distance = exact.distance(&row[..row_bytes]);
-            if distance <= farthest && distance <= top.threshold() {
+            if distance <= plan.farthest && distance <= top.threshold() {
                 near += 1;
                 let id = segment.index.ids.id(position);
-                if filter::admits(rows_filter, id) {
+                if filter::admits(&plan.filter, id) {
                     top.push(distance, id);
                 }
             }
         }
         start += rows;
     }
-    reader.stats.rows_reranked += u64::from(count);
-    reader.stats.rows_read += u64::from(count);
-    reader.stats.bytes_read += u64::from(count) * stride as u64;
+    reader.stats.rows_reranked += positions.len() as u64;
+    reader.stats.rows_read += positions.len() as u64;
+    reader.stats.bytes_read += positions.len() as u64 * stride as u64;
     reader.stats.read_ns += cost.read_ns;
     Ok(near)
 }

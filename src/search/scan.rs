@@ -10,13 +10,15 @@ use crate::index::links::Links;
 use crate::index::segment::SegmentIndex;
 use crate::kernels::judge::{Judged, Limits, Rows, Terms, LANES};
 use crate::kernels::Kernels;
+use crate::pool::cancel::Stop;
 use crate::quantize::encode::Factors;
 use crate::quantize::estimate::{self, count, count_rows};
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::{Candidate, Candidates};
-use crate::search::scratch::{StageScratch, BLOCK_ROWS};
-use crate::search::walk::WalkList;
+use crate::search::list::WalkList;
+use crate::search::scratch::{Asked, StageScratch, BLOCK_ROWS};
 use crate::types::params::Filter;
+use crate::types::Result;
 
 /// What the scan of one segment needs to know, the same for all its leaves.
 pub struct Scan<'a> {
@@ -30,6 +32,8 @@ pub struct Scan<'a> {
     pub epsilon: f32,
     /// Which rows may be returned.
     pub filter: Filter<'a>,
+    /// When to give up.
+    pub stop: Stop<'a>,
 }
 
 /// Rows of a leaf that are asked for before it is scanned.
@@ -37,47 +41,54 @@ const PREFETCH_ROWS: usize = 64;
 /// Rows that are counted between two requests for some of the next leaf: all of its lines at once would fill the
 /// buffers of misses, and the core would wait for them instead of counting.
 const STRIDE_ROWS: usize = 16;
+/// Rows of one run between two looks at deadline and cancel token: a run may be a whole flat index.
+const ROWS_A_LOOK: u32 = 8_192;
 
 impl Scan<'_> {
-    /// Scans the rows of a leaf. `bases` are the query's distances to the centres. `outer`: it lies in the outer half
-    /// of the visit. `next` is scanned after it.
+    /// Scans the rows of a leaf; returns how many. `outer`: it lies in the outer half of the visit. `next` is scanned
+    /// after it.
+    ///
+    /// # Errors
+    /// `VDB_TIMEOUT`, `VDB_CANCELLED`.
     pub fn leaf(
         &self,
         leaf: u32,
         outer: bool,
         next: Option<u32>,
-        prepared: &PreparedQuery,
-        bases: &[f32],
-        candidates: &mut Candidates,
-        list: &mut WalkList,
+        asked: &mut Asked<'_>,
         stage: &mut StageScratch,
-    ) -> u64 {
+    ) -> Result<u64> {
         let node = self.index.tree.leaf(leaf);
-        let base = bases[node.centre as usize];
+        let base = asked.bases[node.centre as usize];
         let next = next.map_or(0..0, |next| self.index.tree.leaf(next).rows());
-        self.run(node.rows(), base, outer, next, prepared, candidates, list, stage);
-        u64::from(node.row_count)
+        self.run(node.rows(), base, outer, next, asked, stage)?;
+        Ok(u64::from(node.row_count))
     }
 
     /// Scans the rows at `positions`, all with the distance `base` to their centre, and asks for those of `next`:
     /// leaves lie anywhere, and the kernel asks only within one.
+    ///
+    /// # Errors
+    /// `VDB_TIMEOUT`, `VDB_CANCELLED`.
     pub fn run(
         &self,
         positions: Range<u32>,
         base: f32,
         outer: bool,
         next: Range<u32>,
-        prepared: &PreparedQuery,
-        candidates: &mut Candidates,
-        list: &mut WalkList,
+        asked: &mut Asked<'_>,
         stage: &mut StageScratch,
-    ) {
+    ) -> Result<()> {
+        let Asked { prepared, candidates, list, .. } = asked;
         let shape = self.index.quantiser.shape;
         let terms = self.terms(prepared);
         let codes = &self.index.codes;
         stage.bases[..positions.len().min(BLOCK_ROWS)].fill(base);
         let mut ahead = next.start..next.end.min(next.start + PREFETCH_ROWS as u32);
         for start in positions.clone().step_by(BLOCK_ROWS) {
+            if start > positions.start && (start - positions.start).is_multiple_of(ROWS_A_LOOK) {
+                self.stop.check()?;
+            }
             let rows = ((positions.end - start) as usize).min(BLOCK_ROWS);
             for at in (0..rows).step_by(STRIDE_ROWS) {
                 let few = STRIDE_ROWS.min(rows - at);
@@ -100,6 +111,7 @@ impl Scan<'_> {
         while !ahead.is_empty() {
             ahead = self.ask(ahead);
         }
+        Ok(())
     }
 
     /// Asks for some of the rows; the rest of them.
@@ -112,15 +124,10 @@ impl Scan<'_> {
     }
 
     /// Scans single rows at ascending `positions`.
-    pub fn listed(
-        &self,
-        positions: &[u32],
-        prepared: &PreparedQuery,
-        bases: &[f32],
-        candidates: &mut Candidates,
-        list: &mut WalkList,
-        stage: &mut StageScratch,
-    ) {
+    ///
+    /// # Errors
+    /// `VDB_TIMEOUT`, `VDB_CANCELLED`.
+    pub fn listed(&self, positions: &[u32], asked: &mut Asked<'_>, stage: &mut StageScratch) -> Result<()> {
         let tree = &self.index.tree;
         let mut left = positions;
         while let Some(position) = left.first() {
@@ -128,11 +135,12 @@ impl Scan<'_> {
             let end = node.first_row + node.row_count;
             let here = left.partition_point(|p| *p < end);
             for position in &left[..here] {
-                let base = bases[node.centre as usize];
-                self.run(*position..*position + 1, base, false, 0..0, prepared, candidates, list, stage);
+                let base = asked.bases[node.centre as usize];
+                self.run(*position..*position + 1, base, false, 0..0, asked, stage)?;
             }
             left = &left[here..];
         }
+        Ok(())
     }
 
     /// Asks for what [`rows`](Self::rows) will read of a row.
@@ -148,13 +156,11 @@ impl Scan<'_> {
         &self,
         positions: &[u32],
         links: &Links,
-        prepared: &PreparedQuery,
-        bases: &[f32],
-        candidates: &mut Candidates,
-        list: &mut WalkList,
+        asked: &mut Asked<'_>,
         stage: &mut StageScratch,
         mut near: impl FnMut(&mut WalkList, u32, f32),
     ) {
+        let Asked { prepared, bases, candidates, list } = asked;
         let codes = &self.index.codes;
         let shape = self.index.quantiser.shape;
         let counted = &mut stage.counted[..positions.len()];

@@ -15,8 +15,8 @@ use crate::memory::{try_collect, try_reserve, try_vec, try_with_capacity, Aligne
 use crate::quantize::encode::Factors;
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::Candidates;
+use crate::search::list::WalkList;
 use crate::search::met::MetRows;
-use crate::search::walk::WalkList;
 use crate::stats::{thread_shard, SearchStats};
 use crate::topk::heap::{Scored, TopK};
 use crate::types::Result;
@@ -50,7 +50,25 @@ pub struct QueryScratch {
     pub widen: u32,
 }
 
+/// A query in the forms of the segment at hand, and what it keeps of the rows that it meets.
+pub struct Asked<'a> {
+    /// The query in the forms of the segment at hand.
+    pub prepared: &'a PreparedQuery,
+    /// Its distance to each centre of that segment.
+    pub bases: &'a [f32],
+    /// Rows that may be in the answer.
+    pub candidates: &'a mut Candidates,
+    /// Rows that a walk goes on from.
+    pub list: &'a mut WalkList,
+}
+
 impl QueryScratch {
+    /// What scan and walk need, and the leaves to visit.
+    pub fn asked(&mut self) -> (Asked<'_>, &[Scored<u32>]) {
+        let QueryScratch { prepared, bases, leaves, candidates, walk, .. } = self;
+        (Asked { prepared, bases, candidates, list: walk }, leaves)
+    }
+
     /// The most bytes of the lists that grow with `k` when it is answered out of `rows` rows, with a walk over `list`.
     pub fn bytes_max(k: usize, rows: u64, list: usize) -> u64 {
         let lists = Candidates::bytes_max(k, rows).saturating_add(TopK::<u64>::bytes_max(k));

@@ -3,6 +3,7 @@
 //! A tile scans leaf by leaf for all its queries at once, so that a leaf's codes are read from memory once; a single
 //! query scans its leaves best first. Both keep the same candidates (see `candidates`), so both give the same bits.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use crate::index::filter;
@@ -12,15 +13,13 @@ use crate::index::tree::Tree;
 use crate::kernels::Kernels;
 use crate::memory::{try_hold, try_reserve, try_with_capacity};
 use crate::pool::Pool;
-use crate::quantize::query::PreparedQuery;
-use crate::search::candidates::Candidates;
 use crate::search::descend::{descend, rank_centres, Route};
 use crate::search::plan::Plan;
 use crate::search::rerank::{self, Exact, Reader};
 use crate::search::scan::Scan;
-use crate::search::scratch::{Lent, QueryScratch, Scratch, ScratchPool};
+use crate::search::scratch::{Asked, Lent, QueryScratch, Scratch, ScratchPool};
 use crate::search::snapshot::{Segment, Snapshot};
-use crate::search::walk::{self, WalkList};
+use crate::search::walk;
 use crate::stats::Clock;
 use crate::store::cache::VectorCache;
 use crate::topk::heap::Scored;
@@ -60,9 +59,10 @@ pub fn run(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> 
     // Queries that still want an answer; after the first round only those that found too few rows.
     let mut open = std::mem::take(&mut scratch.open);
     open.clear();
-    let room = try_hold(&mut open, queries.len());
-    open.extend((0..queries.len() as u32).take(if room.is_ok() { queries.len() } else { 0 }));
-    let done = room.and_then(|()| rounds(context, queries, &mut open, scratch));
+    let done = try_hold(&mut open, queries.len()).and_then(|()| {
+        open.extend(0..queries.len() as u32);
+        rounds(context, queries, &mut open, scratch)
+    });
     scratch.open = open;
     done?;
     finish(context, queries, scratch)
@@ -143,7 +143,9 @@ fn visit(
     let probes = effort.probes;
     let exhausted = plan.listed.is_some() || probes >= leaves;
     let Scratch { queries: states, stage, stats, .. } = scratch;
-    stats.probes = stats.probes.saturating_add(probes.saturating_mul(open.len() as u32));
+    if plan.listed.is_none() {
+        stats.probes = stats.probes.saturating_add(probes.saturating_mul(open.len() as u32));
+    }
 
     let mut clock = Clock::start();
     for query in open {
@@ -162,7 +164,6 @@ fn visit(
     }
     clock.lap(&mut stats.descend_ns);
 
-    let scan = Scan { kernels, index, segment: number, epsilon: effort.epsilon, filter: plan.filter };
     if let Some(named) = &plan.listed {
         filter::positions(named, &index.ids, &mut stage.positions)?;
     }
@@ -177,14 +178,10 @@ fn visit(
     for query in open {
         states[*query as usize].walk.reset(links.map_or(0, |_| effort.list as usize))?;
     }
+    let (epsilon, filter, stop) = (effort.epsilon, plan.filter, plan.stop);
+    let scan = Scan { kernels, index, segment: number, epsilon, filter, stop };
     if plan.listed.is_some() {
-        let positions = std::mem::take(&mut stage.positions);
-        for query in open {
-            let QueryScratch { prepared, bases, candidates, walk, .. } = &mut states[*query as usize];
-            scan.listed(&positions, prepared, bases, candidates, walk, stage);
-            stats.codes_scanned += positions.len() as u64;
-        }
-        stage.positions = positions;
+        scan_listed(&scan, open, scratch)?;
     } else {
         scan_leaves(context, &scan, open, scratch)?;
     }
@@ -193,6 +190,19 @@ fn visit(
         follow_links(plan, &scan, links, open, scratch, &mut clock)?;
     }
     Ok(exhausted)
+}
+
+/// The codes of the rows that a filter lists, for one query after the other.
+fn scan_listed(scan: &Scan<'_>, open: &[u32], scratch: &mut Scratch) -> Result<()> {
+    let Scratch { queries: states, stage, stats, .. } = scratch;
+    let positions = std::mem::take(&mut stage.positions);
+    let scanned = open.iter().try_for_each(|query| {
+        stats.codes_scanned += positions.len() as u64;
+        scan.listed(&positions, &mut states[*query as usize].asked().0, stage)
+    });
+    // A search that was stopped leaves its buffers, too.
+    stage.positions = positions;
+    scanned
 }
 
 /// From what the leaves gave along links, one query after the other.
@@ -206,9 +216,8 @@ fn follow_links(
 ) -> Result<()> {
     let Scratch { queries: states, stage, stats, .. } = scratch;
     for query in open {
-        let QueryScratch { prepared, bases, leaves, candidates, walk, .. } = &mut states[*query as usize];
-        let (hidden, stop) = (plan.hidden, &plan.stop);
-        let met = walk::walk(scan, links, leaves, prepared, bases, walk, candidates, stage, hidden, stop)?;
+        let (mut asked, leaves) = states[*query as usize].asked();
+        let met = walk::walk(scan, links, leaves, &mut asked, stage, plan.hidden, &plan.stop)?;
         stats.codes_scanned += met;
         stats.codes_walked += met;
     }
@@ -231,27 +240,18 @@ fn rerank_rows(
         let metric = context.snapshot.metric;
         let exact = Exact::new(context.kernels, metric, context.snapshot.element, queries[*query as usize]);
         let mut reader = Reader { cache: None, row: &mut stage.row, stats };
-        let mut take = |nth: usize, outer: bool, first: u32, count: u32| {
-            if nth.is_multiple_of(LEAVES_A_LOOK) {
-                plan.stop.check()?;
-            }
-            let near =
-                rerank::all(segment, first, count, &exact, plan.farthest, &plan.filter, top, &mut reader)?;
+        let mut take = |positions: Range<u32>, outer: bool| {
+            let near = rerank::all(segment, positions, &exact, plan, top, &mut reader)?;
             candidates.count_outer(if outer { near } else { 0 });
             Ok(())
         };
         if plan.listed.is_some() {
-            stage
-                .positions
-                .iter()
-                .enumerate()
-                .try_for_each(|(nth, position)| take(nth, false, *position, 1))?;
+            stage.positions.iter().try_for_each(|position| take(*position..*position + 1, false))?;
             continue;
         }
         for (nth, leaf) in leaves.iter().enumerate() {
             let tree = &segment.index.tree;
-            let leaf = tree.leaf(leaf.key);
-            take(nth, is_outer(nth, leaves.len(), tree), leaf.first_row, leaf.row_count)?;
+            take(tree.leaf(leaf.key).rows(), is_outer(nth, leaves.len(), tree))?;
         }
         stats.leaves_scanned += leaves.len() as u64;
     }
@@ -263,18 +263,18 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
     let Scratch { queries: states, stage, stats, .. } = scratch;
     let tree = &scan.index.tree;
     if let [query] = open {
-        let QueryScratch { prepared, bases, leaves, candidates, walk, .. } = &mut states[*query as usize];
+        let (mut asked, leaves) = states[*query as usize].asked();
         let rows: u64 = leaves.iter().map(|leaf| u64::from(tree.leaf(leaf.key).row_count)).sum();
         stats.leaves_scanned += leaves.len() as u64;
         stats.codes_scanned += rows;
         if let Some(pool) = context.pool.filter(|_| rows >= PARALLEL_ROWS && context.threads > 1) {
-            let units = units(scan, leaves, bases)?;
+            let units = units(scan, leaves, asked.bases)?;
             let workers = context.threads.min(pool.threads()).min(units.len());
-            let bytes = QueryScratch::bytes_max(context.plan.k, context.plan.rows, walk.length());
+            let bytes = QueryScratch::bytes_max(context.plan.k, context.plan.rows, asked.list.length());
             let mut lent = context.scratches.take_up_to(bytes, workers)?;
             // With memory for one, this thread does as well without it.
             if lent.len() > 1 {
-                return scan_units(context, scan, pool, &units, prepared, candidates, walk, &mut lent);
+                return scan_units(context, scan, pool, &units, asked, &mut lent);
             }
         }
         for (nth, leaf) in leaves.iter().enumerate() {
@@ -283,7 +283,7 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
             }
             let next = leaves.get(nth + 1).map(|next| next.key);
             let outer = is_outer(nth, leaves.len(), tree);
-            scan.leaf(leaf.key, outer, next, prepared, bases, candidates, walk, stage);
+            scan.leaf(leaf.key, outer, next, &mut asked, stage)?;
         }
         return Ok(());
     }
@@ -301,8 +301,8 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
         if nth % LEAVES_A_LOOK == 0 {
             context.plan.stop.check()?;
         }
-        let QueryScratch { prepared, bases, candidates, walk, .. } = &mut states[*query as usize];
-        stats.codes_scanned += scan.leaf(*leaf, *outer, None, prepared, bases, candidates, walk, stage);
+        let (mut asked, _) = states[*query as usize].asked();
+        stats.codes_scanned += scan.leaf(*leaf, *outer, None, &mut asked, stage)?;
         Ok(())
     });
     // A search that was stopped leaves its buffers, too.
@@ -347,14 +347,13 @@ fn scan_units(
     scan: &Scan<'_>,
     pool: &Pool,
     units: &[Unit],
-    prepared: &PreparedQuery,
-    candidates: &mut Candidates,
-    walk: &mut WalkList,
+    asked: Asked<'_>,
     lent: &mut [Lent<'_>],
 ) -> Result<()> {
     let workers = lent.len();
-    let length = walk.length();
-    let joined = Mutex::new((candidates, walk));
+    let Asked { prepared, bases, candidates, list } = asked;
+    let length = list.length();
+    let joined = Mutex::new((candidates, list));
     pool.try_for_each_with(workers, lent, |scratch, worker| {
         scratch.reserve_queries(1)?;
         let Scratch { queries, stage, .. } = &mut **scratch;
@@ -364,7 +363,8 @@ fn scan_units(
         for unit in units.iter().skip(worker).step_by(workers) {
             context.plan.stop.check()?;
             let positions = unit.first..unit.first + unit.count;
-            scan.run(positions, unit.base, unit.outer, 0..0, prepared, own, own_walk, stage);
+            let mut asked = Asked { prepared, bases, candidates: &mut *own, list: &mut *own_walk };
+            scan.run(positions, unit.base, unit.outer, 0..0, &mut asked, stage)?;
         }
         let mut joined = joined.lock().unwrap_or_else(PoisonError::into_inner);
         joined.0.merge(own);
@@ -385,9 +385,7 @@ fn finish(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> R
             let exact = Exact::new(context.kernels, snapshot.metric, snapshot.element, query);
             let mut reader = Reader { cache: context.cache, row: &mut stage.row, stats };
             let QueryScratch { candidates, top, .. } = state;
-            let rows_max = plan.rerank_max.max(plan.k as u64);
-            let farthest = plan.farthest;
-            rerank::by_bound(snapshot, candidates, &exact, farthest, rows_max, &plan.stop, top, &mut reader)?;
+            rerank::by_bound(snapshot, candidates, &exact, plan, top, &mut reader)?;
         }
         plan.stop.check()?;
     }

@@ -83,6 +83,26 @@ fn rows_behind_those_that_a_filter_cuts_out_are_found() {
     }
 }
 
+/// A third of the rows may be returned, and of the nearest nearly none.
+#[test]
+fn rows_behind_those_that_a_selective_filter_cuts_out_are_found() {
+    let set = Set::typical(Metric::L2, 16_000, 48);
+    let index = Index::new(set, &BuildParams { links: LinkMode::On, ..BuildParams::default() });
+    let (mut found, k) = (0, 100);
+    let queries = index.set.queries(12);
+    for query in queries.chunks_exact(48) {
+        let nearest = search(&index.db, query, 16_000, &exact()).ids;
+        let (near, far) = nearest.split_at(5_000);
+        let mut ids: Vec<u64> = near.iter().step_by(250).chain(far.iter().step_by(2)).copied().collect();
+        let behind: HashSet<u64> =
+            near.iter().step_by(250).chain(far.iter().step_by(2)).take(k).copied().collect();
+        ids.sort_unstable();
+        let params = SearchParams { filter: Filter::Ids { ids: &ids, exclude: false }, ..plain() };
+        found += search(&index.db, query, k, &params).ids.iter().filter(|id| behind.contains(id)).count();
+    }
+    assert!(found >= 12 * k * 92 / 100, "{found} of {}", 12 * k);
+}
+
 #[test]
 fn scattered_ids_and_several_segments() {
     let set = Set::whole(Metric::Cosine, ElementType::U8, 2000, 12, 6).with_scattered_ids();

@@ -218,9 +218,15 @@ fn the_measured_table_is_what_searches_do() {
             |a: &Effort, b: &Effort| (a.probes < b.probes || a.list < b.list) && a.probes <= b.probes;
         assert!(report.efforts.windows(2).all(|pair| further(&pair[0], &pair[1])), "{report:?}");
         for Effort { recall, probes, .. } in report.efforts.iter().filter(|effort| effort.recall > 0.6) {
-            let found = trial.recall(&SearchParams { probes: *probes, ..plain() });
-            // Two samples of some hundred queries each.
-            assert!(found >= f64::from(*recall) - 0.025, "{probes} probes: {found}, measured {recall}");
+            // By its leaves, where bounds are wide and the walk is the longest of so many, and by itself.
+            for params in
+                [SearchParams { probes: *probes, ..plain() }, SearchParams { recall: *recall, ..plain() }]
+            {
+                let found = trial.recall(&params);
+                // What is promised leaves as much room as is lost; two samples of some hundred queries each.
+                let least = f64::from(*recall) - 0.01;
+                assert!(found >= least, "{params:?}: {found}, promised {recall} at {probes} probes");
+            }
         }
     }
 }

@@ -95,6 +95,13 @@ fn a_search_without_any_memory_ends_in_a_status() {
                     // An answer that there is no memory to remember is an answer.
                     Ok(()) | Err(_) => {}
                 }
+                if way == 0 {
+                    // What the search that was refused left behind is no ground to stand on.
+                    LEFT.set(0);
+                    let again = db.search(&queries[..DIM], 10, params, &mut ids, None).map(|_| ());
+                    LEFT.set(u64::MAX);
+                    assert!(again.map_or_else(|error| error.status() != Status::Internal, |()| true));
+                }
                 if was_enough {
                     break;
                 }

@@ -118,3 +118,30 @@ fn numbers_that_cannot_go_on_are_damage() {
     vfs.create_new(FileName::Manifest).unwrap();
     assert_eq!(build_into(&vfs, true).unwrap_err().status(), Status::Corrupt);
 }
+
+#[test]
+fn a_search_looks_at_the_token_within_a_long_leaf() {
+    let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+    let rows = 40_000;
+    let floats: Vec<f32> = (0..rows * 16).map(|i| (i * 7 % 1_009) as f32).collect();
+    let source = ArrayRows::of_floats(&floats, 16).unwrap();
+    let flat = BuildParams { flat: true, ..params() };
+    create::build_vfs(&vfs, &source, None, &flat, &Job::default()).unwrap();
+    let database = open(&vfs, OpenOptions::default());
+    for rerank in [0, RERANK_ALL] {
+        let looks = AtomicUsize::new(0);
+        let count = || looks.fetch_add(1, SeqCst) == usize::MAX;
+        let params = SearchParams { rerank, ..SearchParams::default() };
+        let call = database.call(3, &params, Stop::NEVER.with_callback(&count));
+        let (mut ids, mut counts) = ([0; 3], [0; 1]);
+        let job = TileJob { queries: &floats[..16], ids: &mut ids, distances: None, counts: &mut counts };
+        database.run_batch(job, &call, 1).unwrap();
+        assert_eq!(counts[0], 3);
+        // Before each 8,192 codes, and before each 256 KiB of rows.
+        let stride = database.inner.snapshot.segments[0].vectors.stride();
+        let least = if rerank == 0 { rows / 8_192 } else { rows * stride / (256 << 10) };
+        assert!(least > 2);
+        let looks = looks.into_inner();
+        assert!(looks >= least, "{looks} looks, rerank {rerank}");
+    }
+}

@@ -1,0 +1,197 @@
+//! The rows that a walk goes on from: the closest by their estimates, in order once it has begun.
+//!
+//! Kept in a total order, so that the set does not depend on the order of arrival; rows that a scan offers are put in
+//! order when the walk begins. Calls `topk`.
+
+use crate::index::links::LINKS_A_ROW;
+use crate::memory::try_with_capacity;
+use crate::topk::heap::{of_rank, rank};
+use crate::types::Result;
+
+/// A walk leaves at most so many rows for each that its list holds: about two are usual, and links of a damaged file
+/// must not lead through all rows.
+pub const LEFT_A_ROW: usize = 16;
+
+/// A row as a number that sorts by estimate, then position.
+#[inline]
+fn near(estimate: f32, position: u32) -> u64 {
+    u64::from(rank(estimate)) << 32 | u64::from(position)
+}
+
+/// The position of such a number.
+#[inline]
+pub fn position(near: u64) -> u32 {
+    near as u32
+}
+
+#[inline]
+fn estimate(near: u64) -> f32 {
+    of_rank((near >> 32) as u32)
+}
+
+/// The list of one query.
+#[derive(Debug, Default)]
+pub struct WalkList {
+    pub(super) near: Vec<u64>,
+    /// Which of them were left; as long as `near` once the walk has begun.
+    pub(super) left: Vec<bool>,
+    length: usize,
+    /// A row with a greater estimate does not join.
+    threshold: f32,
+}
+
+impl WalkList {
+    /// Forgets everything; the next walk holds `length` rows, 0: there is none.
+    ///
+    /// # Errors
+    /// `VDB_OUT_OF_MEMORY`.
+    pub fn reset(&mut self, length: usize) -> Result<()> {
+        self.near.clear();
+        self.left.clear();
+        self.length = length;
+        self.threshold = if length == 0 { f32::NEG_INFINITY } else { f32::INFINITY };
+        // Either may have been refused the last time.
+        if self.near.capacity() < 2 * length || self.left.capacity() < length {
+            (self.near, self.left) = (Vec::new(), Vec::new());
+            self.near = try_with_capacity(2 * length)?;
+            self.left = try_with_capacity(length)?;
+        }
+        Ok(())
+    }
+
+    /// The most bytes of a list of `length` rows.
+    pub fn bytes_max(length: usize) -> u64 {
+        (2 * length * std::mem::size_of::<u64>() + length) as u64
+    }
+
+    /// The most rows that a walk with a list of `length` meets.
+    pub fn met_max(length: usize) -> u64 {
+        ((length + 1) * LEFT_A_ROW * LINKS_A_ROW) as u64
+    }
+
+    /// Rows that it holds.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// A row with a greater estimate does not join.
+    #[inline]
+    pub fn threshold(&self) -> f32 {
+        self.threshold
+    }
+
+    /// Offers a row from a scan.
+    #[inline]
+    pub fn offer(&mut self, position: u32, estimate: f32) {
+        if estimate <= self.threshold && self.length > 0 {
+            self.push(near(estimate, position));
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, near: u64) {
+        self.near.push(near);
+        if self.near.len() == 2 * self.length {
+            self.cut();
+        }
+    }
+
+    /// Takes over what another thread was offered.
+    pub fn merge(&mut self, other: &Self) {
+        for near in &other.near {
+            self.push(*near);
+        }
+    }
+
+    /// Bytes of the lists.
+    pub fn memory_bytes(&self) -> usize {
+        self.near.capacity() * std::mem::size_of::<u64>() + self.left.capacity()
+    }
+
+    fn cut(&mut self) {
+        if self.near.len() > self.length {
+            let (_, nth, _) = self.near.select_nth_unstable(self.length - 1);
+            self.threshold = estimate(*nth);
+            self.near.truncate(self.length);
+        }
+    }
+
+    /// In order, for a walk that does not come by the row `hidden`.
+    pub fn begin(&mut self, hidden: Option<u32>) {
+        self.cut();
+        self.near.sort_unstable();
+        if let Some(hidden) = hidden {
+            self.near.retain(|near| position(*near) != hidden);
+        }
+        self.left.resize(self.near.len(), false);
+    }
+
+    /// Puts a row in its place; that place, or the length of the list if it is too far.
+    #[inline]
+    pub fn insert(&mut self, estimated: f32, position: u32) -> usize {
+        let new = near(estimated, position);
+        let at = self.near.partition_point(|near| *near < new);
+        if at < self.length {
+            self.near.truncate(self.length - 1);
+            self.left.truncate(self.length - 1);
+            self.near.insert(at, new);
+            self.left.insert(at, false);
+            if self.near.len() == self.length {
+                self.threshold = estimate(self.near[self.length - 1]);
+            }
+        }
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::rng::SplitMix64;
+
+    #[test]
+    fn numbers_sort_as_estimates_do() {
+        let mut estimates = [0.0, -0.0, 1.5, -1.5, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-40, f32::MAX];
+        estimates.sort_by(f32::total_cmp);
+        for pair in estimates.windows(2) {
+            assert!(near(pair[0], u32::MAX - 1) < near(pair[1], 0), "{pair:?}");
+        }
+        for value in estimates {
+            let number = near(value, 7);
+            assert_eq!((estimate(number).to_bits(), position(number)), (value.to_bits(), 7));
+        }
+    }
+
+    #[test]
+    fn a_list_keeps_the_closest_in_any_order() {
+        let mut random = SplitMix64::new(6);
+        let mut offered: Vec<(f32, u32)> =
+            (0..1_000).map(|position| (random.below(100) as f32, position)).collect();
+        let mut expected = None;
+        for _ in 0..4 {
+            let (mut list, mut other) = (WalkList::default(), WalkList::default());
+            list.reset(50).unwrap();
+            other.reset(50).unwrap();
+            for (estimate, position) in &offered[..400] {
+                list.offer(*position, *estimate);
+            }
+            for (estimate, position) in &offered[400..700] {
+                other.offer(*position, *estimate);
+            }
+            list.merge(&other);
+            list.begin(None);
+            for (estimate, position) in &offered[700..] {
+                if *estimate <= list.threshold {
+                    list.insert(*estimate, *position);
+                }
+            }
+            let kept: Vec<(f32, u32)> =
+                list.near.iter().map(|near| (estimate(*near), position(*near))).collect();
+            assert!(kept.len() == 50 && kept.is_sorted_by(|a, b| a.0 < b.0 || (a.0 == b.0 && a.1 < b.1)));
+            assert_eq!(expected.get_or_insert_with(|| kept.clone()), &kept);
+            for i in (1..offered.len()).rev() {
+                offered.swap(i, random.below(i as u64 + 1) as usize);
+            }
+        }
+    }
+}
