@@ -7,7 +7,6 @@ README.md says what is measured. With --job FILE it is the process of one peer.
 import argparse
 import fnmatch
 import gc
-import importlib
 import importlib.metadata
 import json
 import os
@@ -78,22 +77,22 @@ def nearest(rows, queries, metric):
 
 def prepare(spec, args):
     """Finds or makes the set, its 32-bit rows and its truth; all of it is kept for the next run."""
-    spec, _, metric = spec.partition("@")
-    metric = metric or "l2"
+    spec, metric = (spec if "@" in spec else f"{spec}@l2").rsplit("@", 1)
     if spec.startswith("gen:"):
         _, difficulty, rows, dim = spec.split(":")
         folder = args.work / "sets" / spec.replace(":", "-")
         if not (folder / "query.fbin").exists():
-            folder.mkdir(parents=True, exist_ok=True)
             say(f"making {spec}")
+            folder.mkdir(parents=True, exist_ok=True)
             subprocess.run([args.vdb / "vdb", "gen", folder / "base.fbin", "--rows", rows, "--dim", dim, "--quiet",
-                            "--difficulty", difficulty, "--queries", folder / "query.part.fbin"], check=True)
+                            "--difficulty", difficulty, "--queries", folder / "query.part.fbin"], check=True,
+                           stdout=subprocess.DEVNULL)
             (folder / "query.part.fbin").rename(folder / "query.fbin")
     else:
         folder = Path(spec).resolve()
     base, query = (next(iter(sorted(folder.glob(pattern))), None) for pattern in ("base.*", args.query))
-    if base is None or query is None:
-        raise SystemExit(f"{folder}: holds no base.* or no {args.query}; see --query")
+    if base is None or query is None or metric not in ("l2", "ip", "cosine"):
+        raise SystemExit(f"{folder}: holds no base.* or no {args.query} (see --query), or {metric} is no metric")
     given = vectors(base)[:args.rows]
     tail = (f"-{args.rows}" if args.rows else "") + ("" if query.stem == "query" else f"-{query.stem}")
     kept = args.work / "sets" / f"{folder.name}{tail}@{metric}"
@@ -126,7 +125,7 @@ def resident(pid="self"):
 
 
 def pin(cores):
-    """Binds all threads: what a pool would do beside a single query is done on the same core."""
+    """Binds all threads, so that what a pool does beside a single query is done on the same core."""
     for thread in os.listdir("/proc/self/task"):
         os.sched_setaffinity(int(thread), cores)
 
@@ -216,7 +215,6 @@ def work(path):
         traceback.print_exc()
         result = {"failed": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
     path.with_suffix(".result").write_text(json.dumps(result))
-    sys.stderr.flush()
     os._exit(0)
 
 
@@ -293,7 +291,7 @@ def main():
     p.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of builds and batches")
     p.add_argument("--rows", type=int, help="only the first so many rows")
     p.add_argument("--queries", type=int, default=1000, help="at most (default 1000)")
-    p.add_argument("--query", default="query.*", help="name of the file of queries in the folder")
+    p.add_argument("--query", default="query.*", help="file of queries in the folder")
     p.add_argument("--k", type=int, default=10, help=f"at most {NEAR // 2}")
     p.add_argument("--rebuild", action="store_true", help="build in every round, not once")
     p.add_argument("--timeout", type=float, default=7200, help="seconds of one process")

@@ -173,9 +173,7 @@ class FaissHnsw(Faiss):
 
 class FaissIvf(Faiss):
     """Inverted lists, which an HNSW graph over their centroids picks."""
-
-    def lists(self, rows):
-        return max(16, 1 << round(np.log2(4 * np.sqrt(rows))))
+    lists = staticmethod(lambda rows: max(16, 1 << round(np.log2(4 * np.sqrt(rows)))))
 
     def make(self, rows, metric):
         count, dim = rows.shape
@@ -188,12 +186,10 @@ class FaissIvf(Faiss):
         return index
 
     def settings(self, rows):
-        found = probes(self.lists(rows))
-        if "RFlat" not in self.o["spec"]:
-            return [[{"nprobe": p}] for p in found]
-        return [[{"nprobe": p, "refine": r} for r in (4, 8, 16, 32, 64)] for p in found]
+        refine = (4, 8, 16, 32, 64) if "RFlat" in self.o["spec"] else (0,)
+        return [[{"nprobe": p, "refine": r} for r in refine] for p in probes(self.lists(rows))]
 
-    def set(self, nprobe, refine=0):
+    def set(self, nprobe, refine):
         coarse = self.lib.SearchParametersHNSW(efSearch=max(16, nprobe * 3 // 2))
         self.params = self.lib.SearchParametersIVF(nprobe=nprobe, quantizer_params=coarse)
         if refine:
@@ -253,9 +249,7 @@ class Usearch(Peer):
 class Scann(Peer):
     """A tree over 4-bit codes, reordered exactly. The anisotropic loss is for inner products alone."""
     package = distribution = "scann"
-
-    def leaves(self, rows):
-        return max(16, int(2 * np.sqrt(rows)))
+    leaves = staticmethod(lambda rows: max(16, int(2 * np.sqrt(rows))))
 
     def build(self, rows, metric, folder, threads):
         inner = metric != "l2"
@@ -271,8 +265,8 @@ class Scann(Peer):
         self.index.set_num_threads(threads)
 
     def settings(self, rows):
-        return [[{"leaves": p, "reorder": r} for r in (20, 40, 80, 160, 320, 640, 1280)]
-                for p in probes(self.leaves(rows))]
+        counts = probes(self.leaves(rows))
+        return [[{"leaves": p, "reorder": r} for r in (20, 40, 80, 160, 320, 640, 1280)] for p in counts]
 
     def set(self, leaves, reorder):
         self.at = reorder, leaves
@@ -290,18 +284,17 @@ class Svs(Peer):
     package, distribution = "svs", "scalable-vs"
 
     def build(self, rows, metric, folder, threads):
-        alpha = 0.95 if metric == "ip" else 1.2
+        kinds = self.lib.DistanceType
+        alpha, distance = (0.95, kinds.MIP) if metric == "ip" else (1.2, kinds.L2)
         how = self.lib.VamanaBuildParameters(alpha=alpha, graph_max_degree=64, window_size=128)
-        index = self.lib.Vamana.build(how, np.ascontiguousarray(rows), self.distance(metric), num_threads=threads)
+        index = self.lib.Vamana.build(how, np.ascontiguousarray(rows), distance, num_threads=threads)
         index.save(f"{folder}/config", f"{folder}/graph", f"{folder}/data")
 
-    def distance(self, metric):
-        return self.lib.DistanceType.MIP if metric == "ip" else self.lib.DistanceType.L2
-
     def open(self, folder, rows, dim, metric, threads):
-        graph = self.lib.GraphLoader(f"{folder}/graph")
+        kinds, graph = self.lib.DistanceType, self.lib.GraphLoader(f"{folder}/graph")
         data = self.lib.VectorDataLoader(f"{folder}/data", self.lib.DataType.float32, dims=dim)
-        self.index = self.lib.Vamana(f"{folder}/config", graph, data, self.distance(metric), num_threads=threads)
+        self.index = self.lib.Vamana(f"{folder}/config", graph, data, kinds.MIP if metric == "ip" else kinds.L2,
+                                     num_threads=threads)
 
     def set(self, ef):
         self.index.search_window_size = ef

@@ -135,8 +135,8 @@ def plot(title, peers, path):
         start = left + 2 * (width + left) - 10
         svg.append(f'<rect x="{start}" y="{top + 20 * i}" width="14" height="10" fill="{COLOURS[i % len(COLOURS)]}"/>')
         text(start + 20, top + 9 + 20 * i, peer.name)
-    size = f'width="{left + 2 * (width + left) + 130}" height="{top + height + 50}"'
-    path.write_text(f'<svg xmlns="http:' f'//www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="12">\n'
+    path.write_text('<svg xmlns="http:' f'//www.w3.org/2000/svg" width="{start + 140}" height="{top + height + 50}" '
+                    'font-family="sans-serif" font-size="12">\n'
                     '<rect width="100%" height="100%" fill="white"/>\n' + "\n".join(svg) + "\n</svg>\n")
 
 
@@ -146,18 +146,19 @@ def report(path):
     every = [Peer(name, [r for r in records if r["peer"] == name]) for name in names]
     peers = sorted((peer for peer in every if peer.points),
                    key=lambda p: (not p.name.startswith("libvdb"), -(p.at(0.95, "qps_one") or (0,))[0]))
+    rounds, apart = 1 + max(r["round"] for r in records), max((peer.apart for peer in peers), default=0)
     text = [f"## {head['set']}",
-            f"{head['rows']:,} x {head['dim']:,}, {head['metric']}, recall@{head['k']}; builds and batches on "
-            f"{head['threads']} threads; medians of {1 + max(r['round'] for r in records)} rounds, which lay "
-            f"{max((peer.apart for peer in peers), default=0):.0%} apart at the peer that varied most."]
+            f"{head['rows']:,} x {head['dim']:,}, {head['metric']}, recall@{head['k']}; threads of builds and batches: "
+            f"{head['threads']}; rounds: {rounds}, {apart:.0%} apart at the peer that varied most."]
     if peers:
         text.append(measured(peers))
         others = [peer for peer in peers if not peer.name.startswith("libvdb")]
         text += [against(peer, others) for peer in peers if peer not in others and others]
         plot(head["set"], peers, path.with_suffix(".svg"))
-    text += [f"- {peer.name}: {peer.failed}" for peer in every if peer.failed]
-    path.with_suffix(".md").write_text("\n\n".join(text) + "\n")
-    print("\n\n".join(text) + "\n")
+    text.append("\n".join(f"- {peer.name}: {peer.failed}" for peer in every if peer.failed))
+    text = "\n\n".join(text).strip() + "\n"
+    path.with_suffix(".md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,5 @@
 #!/bin/sh
-# libvdb beside its peers at equal recall; README.md says how. `make compare SETS="..."` calls it.
-#
-#   benches/compare/run.sh SET... [OPTION...]      --help lists the options
-#
+# libvdb beside its peers at equal recall: run.sh SET... [OPTION...]; README.md says how, --help what there is.
 # Peers come into an environment of their own, in target/compare, where all else that is made stays too.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
