@@ -6,7 +6,7 @@ RELEASE := target/release
 OUT     := target/demo
 WARN    := -std=c99 -Wall -Wextra -Wpedantic -Werror
 
-.PHONY: demo test check lib header bench figures golden clean need-rust need-cc need-go \
+.PHONY: demo test check lib header bench figures compare golden clean need-rust need-cc need-go \
         test-rust test-c test-cpp test-go test-neon
 
 demo: need-rust need-cc lib
@@ -49,6 +49,10 @@ bench: need-rust
 # Recall, cost and memory of any sets: make figures SETS="DIR..." ROWS=1000000 DIM=1024 GROWTH=1
 figures: need-rust lib
 	ROWS=$(ROWS) DIM=$(or $(DIM),1024) GROWTH=$(GROWTH) benches/figures.sh $(SETS)
+
+# Beside other libraries at equal recall: make compare SETS="DIR... gen:typical:100000:1024" PEERS="libvdb,faiss-*"
+compare: need-rust lib
+	benches/compare/run.sh $(SETS) $(if $(PEERS),--peers "$(PEERS)")
 
 header: need-rust
 	VDB_WRITE_HEADER=1 $(CARGO) test --quiet --test it header
