@@ -197,12 +197,12 @@ impl Course<'_> {
             return Ok((step, self.measure(step, &before, &open)?));
         }
         let mut best: Option<(f64, Settings, Found)> = None;
-        // Of equal ones the last, which is more of both.
+        // Of steps that gain nothing the first: leaves cost less than a walk.
         for step in steps {
             let found = self.measure(step, &before, &open)?;
             let dearer = (found.cost(&open) / before.cost(&open)).max(1.01).ln();
             let gain = (before.lost() / found.lost()).ln() / dearer;
-            if best.as_ref().is_none_or(|best| gain >= best.0) {
+            if best.as_ref().is_none_or(|best| gain > best.0) {
                 best = Some((gain, step, found));
             }
         }
