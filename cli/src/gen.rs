@@ -46,11 +46,23 @@ struct Made<'a> {
     byte_scale: Option<(f32, f32)>,
 }
 
+/// True if both names lead to one file, or would once it is made.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    let place = |path: &Path| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        path.canonicalize().or_else(|_| Ok(folder.canonicalize()?.join(path.file_name().unwrap_or_default())))
+    };
+    matches!((place(a), place(b)), (Ok(a), Ok::<_, std::io::Error>(b)) if a == b)
+}
+
 fn make(args: &GenArgs, out: &Path, rows: u64, dim: usize, quiet: bool) -> Result<(), Failure> {
     let threads = threads_or_all(args.threads) as usize;
     let target = Target::new(out, args.element, rows)?;
     let query_target = args.queries.as_deref().map(|path| Target::new(path, args.element, args.query_count));
     let query_target = query_target.transpose()?;
+    if args.queries.as_deref().is_some_and(|queries| is_same_file(queries, out)) {
+        return Err(Failure::Usage("--queries names the file of the rows; name another".to_owned()));
+    }
     target.check_room(dim, rows)?;
     query_target.iter().try_for_each(|target| target.check_room(dim, args.query_count))?;
     let difficulty = match args.difficulty {

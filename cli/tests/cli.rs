@@ -116,6 +116,7 @@ fn wrong_usage_ends_with_status_2() {
         &["bench", "index", "--queries", "q.fbin", "--threads", "1000000"],
         &["gen", "rows.fbin", "--rows", "10"],
         &["gen", "rows.fbin", "--rows", "10", "--dim", "0"],
+        &["gen", "rows.fbin", "--rows", "10", "--dim", "4", "--queries", "./rows.fbin"],
         &["gen", "rows.txt", "--rows", "10", "--dim", "4"],
         &["gen", "rows.fbin", "--rows", "10", "--dim", "4", "--type", "f16"],
         &["gen", "rows.fbin", "--rows", "9000000000", "--dim", "4"],

@@ -246,6 +246,8 @@ pub unsafe extern "C" fn vdb_batch_search(
         guard(
             error,
             || {
+                // Lengths that no arrays can have are found before any of them is written to.
+                arg::product("queries", query_count, dim).and(arg::product("ids", query_count, k))?;
                 let counts = arg::optional_output("counts", counts, query_count, 0);
                 let stats = stats_output(params);
                 Ok((Slots::new("k", ids, distances, query_count, k)?, counts?, stats?))

@@ -42,9 +42,10 @@ pub unsafe extern "C" fn vdb_get(
         guard(
             error,
             || {
+                // Lengths that no arrays can have are found before any of them is written to.
+                let room = if has_dim(db, dim) { arg::product("out", id_count, dim)? } else { 0 };
                 let found = arg::optional_output("found", found, id_count, 0);
-                let room = if has_dim(db, dim) { arg::product("out", id_count, dim) } else { Ok(0) };
-                let out = room.and_then(|room| arg::output("out", out, room, 0.0));
+                let out = arg::output("out", out, room, 0.0);
                 Ok((out?, found?))
             },
             |mut outputs| {

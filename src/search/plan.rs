@@ -17,6 +17,21 @@ const NEAR_SLACK: f64 = 1.5;
 /// How much wider a visit becomes at least when one before found too little.
 const WIDEN: u32 = 4;
 
+/// How much confidence a visit has at least that goes further than the table measured: the farther from the query, the
+/// more rows lie about as far, and the luckiest of their estimates would cut off the right one.
+const EPSILON_FOR_WIDE: f32 = 4.5;
+
+/// Where one row in `n` may be returned, `n` to this power as many leaves are visited: answers lie as far apart as if
+/// all rows did, and where rows lie in bunches no walk leads from one to the next.
+const LEAVES_POWER: f64 = 1.0;
+
+/// So many times the leaves where the table's were followed by a walk, and a visit goes further than the table
+/// measured.
+const LEAVES_ALONE: u32 = 4;
+
+/// As `LEAVES_POWER`, of the rows that a walk holds.
+const LIST_POWER: f64 = 0.7;
+
 /// How much confidence is added when the caller sets `probes`: bounds should then cost no recall.
 const EPSILON_FOR_PROBES: f32 = 3.0;
 
@@ -115,13 +130,24 @@ impl<'a> Plan<'a> {
                 // A list holds refused rows, too; a visit that is wider for other reasons needs no longer one.
                 let filtered = !matches!(self.filter, Filter::All);
                 let of_list = if filtered { selectivity } else { self.selectivity };
-                let list =
-                    self.scaled(effort.list, LIST_MAX, of_list).max(self.k.min(LIST_MAX as usize) as u32);
+                let list = self
+                    .scaled(effort.list, LIST_MAX, of_list, LIST_POWER)
+                    .max(self.k.min(LIST_MAX as usize) as u32);
                 let list = if effort.list == 0 { 0 } else { list.min(LIST_MAX) };
-                Effort { probes: self.scaled(effort.probes, leaves, selectivity).max(least), list, ..effort }
+                // The walk found most for the table, but none of what lies in other bunches.
+                let alone = if widen > 1 && list > 0 { LEAVES_ALONE } else { 1 };
+                let probes = effort.probes.saturating_mul(alone);
+                Effort {
+                    probes: self.scaled(probes, leaves, selectivity, LEAVES_POWER).max(least),
+                    list,
+                    ..effort
+                }
             }
         };
         effort.probes = effort.probes.clamp(1, leaves);
+        if widen > 1 {
+            effort.epsilon = effort.epsilon.max(EPSILON_FOR_WIDE);
+        }
         effort.epsilon = self.epsilon.unwrap_or(effort.epsilon);
         effort.spread_weight = self.spread_weight.unwrap_or(effort.spread_weight);
         effort.list = self.list.unwrap_or(effort.list);
@@ -155,10 +181,10 @@ impl<'a> Plan<'a> {
     }
 
     /// The table speaks of ten answers among all rows: more answers, or a filter, spread them over more leaves, and
-    /// more rows of a walk.
-    fn scaled(&self, wanted: u32, most: u32, selectivity: f64) -> u32 {
+    /// more rows of a walk. `power` of how many fewer rows there are.
+    fn scaled(&self, wanted: u32, most: u32, selectivity: f64, power: f64) -> u32 {
         let more_answers = (self.k as f64 / 10.0).max(1.0).powf(0.4);
-        let fewer_rows = selectivity.max(1e-9).recip().powf(0.7);
+        let fewer_rows = selectivity.max(1e-9).recip().powf(power);
         let wanted = f64::from(wanted) * more_answers * fewer_rows;
         if wanted >= f64::from(most) {
             most

@@ -106,6 +106,13 @@ static void searches(vdb_t *db) {
     FAILS(VDB_INVALID_ARGUMENT, vdb_batch_search(db, rows, SIZE_MAX, DIM, K, NULL, ids, distances, NULL, &error));
     FAILS(VDB_INVALID_ARGUMENT, vdb_batch_search(db, rows, (size_t)1 << 58, DIM, 1, NULL, ids, NULL, NULL, &error));
     FAILS(VDB_INVALID_ARGUMENT, vdb_batch_search(db, rows, SIZE_MAX / 4, DIM, 4, NULL, ids, NULL, NULL, &error));
+    {
+        /* Nothing is written where the lengths together are those of no array. */
+        size_t counts[1] = {77};
+        FAILS(VDB_INVALID_ARGUMENT,
+              vdb_batch_search(db, rows, (size_t)1 << 58, DIM, K, NULL, ids, distances, counts, &error));
+        CHECK(counts[0] == 77);
+    }
 
     for (int i = 0; i < 5; i++) {
         static const float recalls[] = {-0.5f, 1.5f, NAN, INFINITY, -INFINITY};
@@ -210,6 +217,7 @@ static void other_calls(vdb_t *db) {
     FAILS(VDB_INVALID_ARGUMENT, vdb_get(db, ids, 2, DIM - 1, out, found, &error));
     FAILS(VDB_INVALID_ARGUMENT, vdb_get(db, ids, HUGE_SIZE, DIM, out, NULL, &error));
     FAILS(VDB_INVALID_ARGUMENT, vdb_get(db, ids, SIZE_MAX, DIM, out, NULL, &error));
+    FAILS(VDB_INVALID_ARGUMENT, vdb_get(db, ids, (size_t)1 << 58, DIM, out, found, &error));
     FAILS(VDB_INVALID_ARGUMENT, vdb_borrow(NULL, 1, &place, &type, &error));
     CHECK(place == NULL && type == 0);
     FAILS(VDB_INVALID_ARGUMENT, vdb_borrow(db, 1, NULL, &type, &error));
