@@ -571,7 +571,8 @@ typedef struct vdb_source_t {
     uint32_t reserved;     /**< 0 */
     const uint64_t *ids;   /**< Array: one for each row, no two alike, none VDB_NO_ID. NULL: 0 to rows - 1. */
     const char *path;      /**< File: .npy .fvecs .bvecs .fbin or .u8bin, as its name says. */
-    const char *ids_path;  /**< File: the ids, .u64bin or .npy. NULL: 0 to rows - 1. */
+    const char *ids_path;  /**< File: the ids, .npy or .u64bin (nothing but 8 bytes each, little endian).
+                                NULL: 0 to rows - 1. */
 } vdb_source_t;
 
 #define VDB_PHASES_MAX      16  /**< Phases that a build report has room for. */
@@ -596,7 +597,8 @@ typedef struct vdb_build_report_t {
 
 #define VDB_BUILD_FLAT     (1u << 0)  /**< No tree: scan all codes. Chosen by itself for few rows. */
 #define VDB_BUILD_REPLACE  (1u << 1)  /**< If an index is at the path, replace it, in one rename when all
-                                           is done. */
+                                           is done. A file MANIFEST that is none of an index is replaced,
+                                           too: give an index a directory of its own. */
 
 /**
  * Whether rows that lie near each other are linked: 66 bytes a row in memory, fewer codes scanned for the
@@ -613,8 +615,9 @@ typedef uint32_t vdb_links_t;
 /** What to build. NULL, or all zero: squared L2, all else chosen. */
 typedef struct vdb_build_options_t {
     size_t struct_size;          /**< sizeof(vdb_build_options_t) */
-    uint64_t seed;               /**< Same source, options and seed: same bytes, on any number of threads
-                                      (with VDB_LINKS_AUTO: where it decides alike). */
+    uint64_t seed;               /**< Same source, options and seed: same bytes of vectors, codes and tree,
+                                      on any number of threads (with VDB_LINKS_AUTO: where it decides
+                                      alike); in an empty directory, same files. */
     vdb_metric_t metric;         /**< 0: VDB_METRIC_L2. */
     uint32_t flags;              /**< VDB_BUILD_... */
     uint32_t leaf_rows;          /**< Aim for the rows of a leaf. 0: 48. */
@@ -777,7 +780,7 @@ typedef struct vdb_info_t {
     uint32_t format_version;  /**< Version of the files' format. */
     uint32_t flat;            /**< 1: no segment has a tree. */
     uint32_t mapped;          /**< 1: vectors are mapped; 0: they are read. */
-    uint64_t disk_bytes;      /**< Bytes of all files of this generation. */
+    uint64_t disk_bytes;      /**< Bytes of the segment files of this generation. */
     uint64_t open_ns;         /**< Time that the open took. */
     uint32_t links;           /**< 1: rows are linked, in one segment at least. */
     uint32_t reserved;        /**< 0 */

@@ -54,7 +54,7 @@ pub struct vdb_source_t {
     pub ids: *const u64,
     /// File: .npy .fvecs .bvecs .fbin or .u8bin, as its name says.
     pub path: *const c_char,
-    /// File: the ids, .u64bin or .npy. NULL: 0 to rows - 1.
+    /// File: the ids, .npy or .u64bin (nothing but 8 bytes each, little endian). NULL: 0 to rows - 1.
     pub ids_path: *const c_char,
 }
 
@@ -107,7 +107,8 @@ unsafe impl SizedStruct for vdb_build_report_t {
 
 /// No tree: scan all codes. Chosen by itself for few rows.
 pub const VDB_BUILD_FLAT: u32 = 1 << 0;
-/// If an index is at the path, replace it, in one rename when all is done.
+/// If an index is at the path, replace it, in one rename when all is done. A file MANIFEST that is none of an
+/// index is replaced, too: give an index a directory of its own.
 pub const VDB_BUILD_REPLACE: u32 = 1 << 1;
 
 /// Whether rows that lie near each other are linked: 66 bytes a row in memory, fewer codes scanned for the
@@ -127,8 +128,8 @@ pub const VDB_LINKS_OFF: vdb_links_t = 2;
 pub struct vdb_build_options_t {
     /// sizeof(vdb_build_options_t)
     pub struct_size: usize,
-    /// Same source, options and seed: same bytes, on any number of threads (with VDB_LINKS_AUTO: where it
-    /// decides alike).
+    /// Same source, options and seed: same bytes of vectors, codes and tree, on any number of threads (with
+    /// VDB_LINKS_AUTO: where it decides alike); in an empty directory, same files.
     pub seed: u64,
     /// 0: VDB_METRIC_L2.
     pub metric: vdb_metric_t,

@@ -38,7 +38,7 @@ pub struct vdb_info_t {
     pub flat: u32,
     /// 1: vectors are mapped; 0: they are read.
     pub mapped: u32,
-    /// Bytes of all files of this generation.
+    /// Bytes of the segment files of this generation.
     pub disk_bytes: u64,
     /// Time that the open took.
     pub open_ns: u64,

@@ -18,7 +18,7 @@ use crate::stats::SearchStats;
 use crate::store::cache::VectorCache;
 use crate::store::vectors::ReadCost;
 use crate::topk::heap::TopK;
-use crate::types::{ElementType, Metric, Result};
+use crate::types::{ElementType, Error, Metric, Result};
 
 /// Rows whose cache lines are asked for ahead of their turn.
 const PREFETCH_AHEAD: usize = 2;
@@ -116,6 +116,9 @@ pub fn by_bound(
         }
         let row = segment.vectors.row(candidate.position, reader.cache, reader.row, &mut cost)?;
         let distance = exact.distance(row.bytes());
+        if !distance.is_finite() {
+            return Err(damaged(segment, candidate.position));
+        }
         reranked += 1;
         if distance <= plan.farthest {
             top.push(distance, segment.index.ids.id(candidate.position));
@@ -126,6 +129,15 @@ pub fn by_bound(
     reader.stats.bytes_read += cost.bytes;
     reader.stats.read_ns += cost.read_ns;
     Ok(())
+}
+
+/// What a build takes has finite distances from every query.
+#[cold]
+fn damaged(segment: &Segment, position: u32) -> Error {
+    let id = segment.index.ids.id(position);
+    Error::corrupt(format_args!(
+        "vectors: the row with id {id} has an element that no build takes. Build again"
+    ))
 }
 
 fn prefetch(kernels: &Kernels, snapshot: &Snapshot, candidate: Option<&Candidate>) {
@@ -168,6 +180,9 @@ pub fn all(
         };
         for (position, row) in (start..).zip(block.chunks_exact(stride)) {
             let distance = exact.distance(&row[..row_bytes]);
+            if !distance.is_finite() {
+                return Err(damaged(segment, position));
+            }
             if distance <= plan.farthest && distance <= top.threshold() {
                 near += 1;
                 let id = segment.index.ids.id(position);

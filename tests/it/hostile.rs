@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use vdb::database::{self, Database, Job};
 use vdb::format::{Manifest, SectionKind, SegmentFile};
-use vdb::types::params::{BuildParams, SearchParams};
+use vdb::types::params::{BuildParams, SearchParams, RERANK_ALL};
 use vdb::types::{Error, Result, Status};
 use vdb::vfs::OsVfs;
 
@@ -214,6 +214,31 @@ fn sections_that_are_read_lazily_are_found_by_verify_and_by_a_checked_open() {
             let name = kind.to_string();
             assert!(error.message().contains(&name), "{error}");
             assert!((section.offset..section.offset + section.bytes).contains(&error.offset().unwrap()));
+        });
+    }
+}
+
+/// A distance that no row of a build has is damage, not an answer the fewer.
+#[test]
+fn rows_that_are_no_numbers_fail_the_search_that_meets_them() {
+    let dir = index();
+    let vfs = OsVfs::open_dir(dir.path()).unwrap();
+    let manifest = Manifest::load(&*vfs).unwrap();
+    let open = SegmentFile::open(&*vfs, &manifest, &manifest.segments[0]).unwrap();
+    let section = open.section(SectionKind::VECTORS).unwrap();
+    let query = rows(1, DIM, 9);
+    for bytes in [f32::NAN.to_le_bytes(), f32::INFINITY.to_le_bytes()] {
+        with_bytes(&segment(dir.path()), section.offset, &bytes, || {
+            let db = crate::fixture::open(dir.path()).unwrap();
+            let mut ids = vec![0; ROWS];
+            for params in [
+                SearchParams { exact: true, ..SearchParams::default() },
+                SearchParams { probes: u32::MAX, ..SearchParams::default() },
+                SearchParams { probes: u32::MAX, rerank: RERANK_ALL, ..SearchParams::default() },
+            ] {
+                let error = db.search(&query, ROWS, &params, &mut ids, None).map(|_| ()).unwrap_err();
+                assert_eq!(error.status(), Status::Corrupt, "{error}");
+            }
         });
     }
 }
