@@ -56,10 +56,14 @@ fn main() -> ExitCode {
 
 /// Help, or wrong usage, in clap's own words.
 fn told(words: &clap::Error) -> ExitCode {
-    let printed =
-        if words.use_stderr() { words.print().map_err(Failure::from) } else { output::print_help(words) };
-    match printed {
-        Ok(()) => ExitCode::from(u8::try_from(words.exit_code()).unwrap_or(1)),
+    let code = ExitCode::from(u8::try_from(words.exit_code()).unwrap_or(1));
+    if words.use_stderr() {
+        // Usage is as wrong if nobody reads why.
+        let _ = words.print();
+        return code;
+    }
+    match output::print_help(words) {
+        Ok(()) => code,
         failed => status(failed),
     }
 }

@@ -465,6 +465,15 @@ fn a_reader_that_leaves_is_no_error() {
     assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
 }
 
+#[test]
+fn wrong_usage_is_wrong_though_nobody_reads_why() {
+    let bench = Bench::empty();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = bench.command(&["build", "a", "b", "--metric", "zz"]).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
 /// Every command that prints, and help.
 #[cfg(target_os = "linux")]
 const PRINTING: [&str; 11] = [
