@@ -82,7 +82,7 @@ pub fn tune(
     let mut reached = 0.5;
     // Of each held-out row, the share of its neighbours that came back.
     let mut found = Found { shares: try_vec(targets.len(), 0.0)?, costs: try_vec(targets.len(), 1.0)? };
-    let promising = targets.len().div_ceil(2);
+    let promising = (targets.len() / 2).max(1);
     let enough = RECALL_ENOUGH.min(1.0 - margin(1.0, 0.0, promising));
     loop {
         work.progress("tune", (reached * PROGRESS) as u64, PROGRESS as u64)?;

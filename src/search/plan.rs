@@ -21,8 +21,8 @@ const WIDEN: u32 = 4;
 /// more rows lie about as far, and the luckiest of their estimates would cut off the right one.
 const EPSILON_FOR_WIDE: f32 = 4.5;
 
-/// Where one row in `n` may be returned, `n` to this power as many leaves are visited: answers lie as far apart as if
-/// all rows did, and where rows lie in bunches no walk leads from one to the next.
+/// Where one row in `n` may be returned, `n` to this power as many leaves are visited: answers lie farther apart, and
+/// where rows lie in bunches no walk leads from one to the next.
 const LEAVES_POWER: f64 = 1.0;
 
 /// So many times the leaves where the table's were followed by a walk, and a visit goes further than the table

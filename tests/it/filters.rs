@@ -9,6 +9,7 @@ use crate::support::{
 use vdb::database::Database;
 use vdb::types::params::{BuildParams, Filter, LinkMode, SearchParams, NO_ID};
 use vdb::types::{ElementType, Metric};
+use workload::rng::Stream;
 
 /// Exact answers among the rows admitted, and as many as there are at any effort.
 fn check(index: &Index, admitted: &HashSet<u64>, queries: &[f32], k: usize) {
@@ -101,6 +102,36 @@ fn rows_behind_those_that_a_selective_filter_cuts_out_are_found() {
         found += search(&index.db, query, k, &params).ids.iter().filter(|id| behind.contains(id)).count();
     }
     assert!(found >= 12 * k * 92 / 100, "{found} of {}", 12 * k);
+}
+
+/// Where rows lie in tight bunches, no link leads from what a filter cuts out to what is left.
+#[test]
+fn rows_behind_bunches_that_a_filter_cuts_out_are_found() {
+    let (count, dim, bunches) = (12_000, 24, 120);
+    let mut stream = Stream::new(8);
+    let centres: Vec<f32> = (0..bunches * dim).map(|_| 4.0 * stream.normal()).collect();
+    let rows: Vec<f32> =
+        (0..count * dim).map(|i| centres[i % (bunches * dim)] + 0.5 * stream.normal()).collect();
+    for links in [LinkMode::On, LinkMode::Off] {
+        let (metric, element) = (Metric::L2, ElementType::F32);
+        let set = Set { metric, element, dim, rows: rows.clone(), ids: None, whole: false };
+        let index = Index::new(set, &BuildParams { links, ..BuildParams::default() });
+        for (seen, k) in [(100, 1), (100, 10), (300, 10), (1_000, 1), (1_000, 10)] {
+            let mut found = 0;
+            for nth in 0..40 {
+                let query = &index.set.rows[nth * 251 * dim..][..dim];
+                let nearest = search(&index.db, query, seen + k, &exact()).ids;
+                let (cut, behind) = nearest.split_at(seen);
+                let mut ids = cut.to_vec();
+                ids.sort_unstable();
+                let params = SearchParams { filter: Filter::Ids { ids: &ids, exclude: true }, ..plain() };
+                let answer = search(&index.db, query, k, &params);
+                found += answer.ids.iter().filter(|id| behind.contains(id)).count();
+            }
+            println!("{links:?}: {found} of {} behind {seen}", 40 * k);
+            assert!(found >= 40 * k * 9 / 10, "{found} of {} behind {seen}, {links:?}", 40 * k);
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use vdb::database::{self, Database, Job};
-use vdb::format::{Manifest, SectionKind, SegmentFile};
+use vdb::format::{Manifest, SectionInfo, SectionKind, SegmentFile};
 use vdb::types::params::{BuildParams, SearchParams, RERANK_ALL};
 use vdb::types::{Error, Result, Status};
 use vdb::vfs::OsVfs;
@@ -101,6 +101,13 @@ fn is_noticed(path: &Path, what: &str) {
     assert!(verified.is_err(), "{what}: verify found nothing; opening: {opened:?}");
     let options = database::OpenOptions { threads: 1, check: true, ..database::OpenOptions::default() };
     assert!(Database::open(path, &options).is_err(), "{what}: a checked open took it");
+}
+
+/// Where a section of the only segment lies.
+fn section(dir: &Path, kind: SectionKind) -> SectionInfo {
+    let vfs = OsVfs::open_dir(dir).unwrap();
+    let manifest = Manifest::load(&*vfs).unwrap();
+    SegmentFile::open(&*vfs, &manifest, &manifest.segments[0]).unwrap().section(kind).unwrap()
 }
 
 /// Puts other bytes at an offset of a file, gives them back after `look`.
@@ -200,12 +207,9 @@ fn noise_over_whole_stretches_is_found() {
 #[test]
 fn sections_that_are_read_lazily_are_found_by_verify_and_by_a_checked_open() {
     let dir = index();
-    let vfs = OsVfs::open_dir(dir.path()).unwrap();
-    let manifest = Manifest::load(&*vfs).unwrap();
-    let open = SegmentFile::open(&*vfs, &manifest, &manifest.segments[0]).unwrap();
     let path = segment(dir.path());
     for kind in [SectionKind::VECTORS, SectionKind::CENTROIDS] {
-        let section = open.section(kind).unwrap();
+        let section = section(dir.path(), kind);
         with_bytes(&path, section.offset + section.bytes / 2, &[0xa5; 3], || {
             // An open does not look, so that it stays short.
             crate::fixture::open(dir.path()).unwrap();
@@ -222,10 +226,7 @@ fn sections_that_are_read_lazily_are_found_by_verify_and_by_a_checked_open() {
 #[test]
 fn rows_that_are_no_numbers_fail_the_search_that_meets_them() {
     let dir = index();
-    let vfs = OsVfs::open_dir(dir.path()).unwrap();
-    let manifest = Manifest::load(&*vfs).unwrap();
-    let open = SegmentFile::open(&*vfs, &manifest, &manifest.segments[0]).unwrap();
-    let section = open.section(SectionKind::VECTORS).unwrap();
+    let section = section(dir.path(), SectionKind::VECTORS);
     let query = rows(1, DIM, 9);
     for bytes in [f32::NAN.to_le_bytes(), f32::INFINITY.to_le_bytes()] {
         with_bytes(&segment(dir.path()), section.offset, &bytes, || {
