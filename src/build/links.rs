@@ -25,9 +25,9 @@ const ROWS_NEAR: usize = 120_000;
 /// Rows that each row is compared with, those of the leaves nearest to it.
 const ROWS_A_ROW: usize = 3_000;
 /// Closest rows that may become links.
-const CANDIDATES: usize = 40;
+const CANDIDATES: usize = 128;
 /// A row with fewer links after the rule gets the closest others, up to so many.
-const FILLED: usize = 10;
+const FILLED: usize = 20;
 /// Rows near a row whose links are followed when it chooses again.
 const SOURCES: usize = 24;
 /// Choices after the first; all but the last look beyond.

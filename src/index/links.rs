@@ -1,31 +1,36 @@
 //! Links between rows: for each position the positions of a few rows near it.
 //!
 //! A walk follows them where leaves end: a row's neighbours that lie in other leaves are one link away. A row has at
-//! most [`LINKS_A_ROW`] links, which fill one cache line; where it has fewer, [`NO_LINK`] fills the rest.
+//! most [`LINKS_A_ROW`] links, which fill two cache lines; where it has fewer, [`NO_LINK`] fills the rest. A file may
+//! have room for fewer: the first ones had a line a row.
 
 use crate::index::tree::Tree;
 use crate::memory::{try_with_capacity, AlignedBytes};
 use crate::types::{Error, Result};
 
-/// Most links of a row: a cache line.
-pub const LINKS_A_ROW: usize = 16;
+/// Most links of a row: two cache lines.
+pub const LINKS_A_ROW: usize = 32;
 /// Stands where a row has no further link.
 pub const NO_LINK: u32 = u32::MAX;
 
 /// The links of all rows of a segment, checked.
 pub struct Links {
     links: AlignedBytes,
+    /// Places of a row.
+    a_row: usize,
     /// The centre that the code of each row is relative to: a walk meets rows one by one, where a scan meets leaves.
     centres: Vec<u16>,
 }
 
 impl Links {
-    /// Takes the array of a file or a build: [`LINKS_A_ROW`] `u32` a row. O(rows).
+    /// Takes the array of a file or a build: as many `u32` a row, at most [`LINKS_A_ROW`]. O(rows).
     ///
     /// # Errors
     /// `VDB_CORRUPT` if a link names no row, `VDB_OUT_OF_MEMORY`.
     pub fn new(rows: u32, links: AlignedBytes, tree: &Tree) -> Result<Self> {
-        if links.len() as u64 != u64::from(rows) * LINKS_A_ROW as u64 * 4 {
+        let a_row = links.len() / 4 / (rows as usize).max(1);
+        let fits = (1..=LINKS_A_ROW).contains(&a_row) || rows == 0;
+        if !fits || links.len() as u64 != u64::from(rows) * a_row as u64 * 4 {
             return Err(Error::corrupt("links: their number is not that of the rows"));
         }
         // Looks at all of them: without an early end it is vector code.
@@ -34,13 +39,13 @@ impl Links {
             return Err(Error::corrupt("links: one of them leads beyond the last row"));
         }
         let centres = if tree.centre_count() > 1 { centres(rows, tree)? } else { Vec::new() };
-        Ok(Links { links, centres })
+        Ok(Links { links, a_row, centres })
     }
 
     /// The links of a row, [`NO_LINK`] behind the last one.
     #[inline]
     pub fn of(&self, position: u32) -> &[u32] {
-        &self.links.as_slice::<u32>()[position as usize * LINKS_A_ROW..][..LINKS_A_ROW]
+        &self.links.as_slice::<u32>()[position as usize * self.a_row..][..self.a_row]
     }
 
     /// The array that was taken.
@@ -70,7 +75,7 @@ impl Links {
                 || links[..count].contains(&(row as u32))
                 || (1..count).any(|nth| links[..nth].contains(&links[nth]))
         };
-        let mut rows = self.links.as_slice::<u32>().chunks_exact(LINKS_A_ROW).enumerate();
+        let mut rows = self.links.as_slice::<u32>().chunks_exact(self.a_row.max(1)).enumerate();
         match rows.find(|(row, links)| wrong(*row, links)) {
             None => Ok(()),
             Some((row, _)) => Err(Error::corrupt(format_args!(
@@ -130,6 +135,10 @@ mod tests {
                 links.as_mut_slice::<u32>()[place] = link;
                 assert_eq!(Links::new(3, links, &tree(3)).is_ok(), sound, "{link} at {place}");
             }
+        }
+        for (a_row, sound) in [(0, false), (1, true), (LINKS_A_ROW / 2, true), (LINKS_A_ROW + 1, false)] {
+            let links = AlignedBytes::zeroed(3 * a_row * 4).unwrap();
+            assert_eq!(Links::new(3, links, &tree(3)).is_ok(), sound, "{a_row} a row");
         }
         assert!(Links::new(2, AlignedBytes::zeroed(3 * LINKS_A_ROW * 4).unwrap(), &tree(2)).is_err());
     }

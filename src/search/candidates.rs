@@ -154,6 +154,12 @@ impl Candidates {
         self.upper.threshold().min(self.farthest)
     }
 
+    /// The k-th smallest upper bound, whatever limit the answers have.
+    #[inline]
+    pub fn kth(&self) -> f32 {
+        self.upper.threshold()
+    }
+
     /// How many upper bounds are held: k, unless fewer rows were met.
     pub fn found(&self) -> usize {
         self.upper.len()

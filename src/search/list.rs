@@ -1,16 +1,26 @@
 //! The rows that a walk goes on from: the closest by their estimates, in order once it has begun.
 //!
+//! A list has two limits: a number of rows, and, but under inner product, a distance that follows from that of the
+//! k-th answer so far. Where the answers stand out from what lies around them, few rows are within the distance and the
+//! walk is short; where many lie about as far, it goes on to the number. (A walk bounded by a multiple of the k-th
+//! distance: Al-Jazzazi et al., "Distance Adaptive Beam Search", 2025.)
+//!
 //! Kept in a total order, so that the set does not depend on the order of arrival; rows that a scan offers are put in
 //! order when the walk begins. Calls `topk`.
 
 use crate::index::links::LINKS_A_ROW;
 use crate::memory::try_with_capacity;
 use crate::topk::heap::{of_rank, rank};
-use crate::types::Result;
+use crate::types::{Metric, Result};
 
 /// A walk leaves at most so many rows for each that its list holds: about two are usual, and links of a damaged file
 /// must not lead through all rows.
-pub const LEFT_A_ROW: usize = 16;
+pub const LEFT_A_ROW: usize = 8;
+
+/// A list of so many rows holds those that may be as close as the k-th answer.
+const LENGTH_AT_KTH: f32 = 64.0;
+/// How much of that distance a list of twice the length goes further. (`docs/experiments.md`: where a walk ends.)
+const SHARE_A_DOUBLING: f32 = 0.05;
 
 /// A row as a number that sorts by estimate, then position.
 #[inline]
@@ -24,8 +34,9 @@ pub fn position(near: u64) -> u32 {
     near as u32
 }
 
+/// Its estimate.
 #[inline]
-fn estimate(near: u64) -> f32 {
+pub fn estimate(near: u64) -> f32 {
     of_rank((near >> 32) as u32)
 }
 
@@ -36,6 +47,8 @@ pub struct WalkList {
     /// Which of them were left; as long as `near` once the walk has begun.
     pub(super) left: Vec<bool>,
     length: usize,
+    /// By what share of the k-th distance a row may be farther; infinite: distances are no measure.
+    share: f32,
     /// A row with a greater estimate does not join.
     threshold: f32,
 }
@@ -45,10 +58,15 @@ impl WalkList {
     ///
     /// # Errors
     /// `VDB_OUT_OF_MEMORY`.
-    pub fn reset(&mut self, length: usize) -> Result<()> {
+    pub fn reset(&mut self, length: usize, metric: Metric) -> Result<()> {
         self.near.clear();
         self.left.clear();
         self.length = length;
+        self.share = match metric {
+            // A product has no zero to measure from.
+            Metric::InnerProduct => f32::INFINITY,
+            _ => SHARE_A_DOUBLING * (length as f32 / LENGTH_AT_KTH).log2(),
+        };
         self.threshold = if length == 0 { f32::NEG_INFINITY } else { f32::INFINITY };
         // Either may have been refused the last time.
         if self.near.capacity() < 2 * length || self.left.capacity() < length {
@@ -74,10 +92,15 @@ impl WalkList {
         self.length
     }
 
-    /// A row with a greater estimate does not join.
+    /// A row with a greater estimate is not left, where the k-th answer so far may be as far as `kth`: less far the
+    /// closer that is.
     #[inline]
-    pub fn threshold(&self) -> f32 {
-        self.threshold
+    pub fn limit(&self, kth: f32) -> f32 {
+        if kth < f32::INFINITY && self.share < f32::INFINITY {
+            self.threshold.min(kth + self.share * kth.abs())
+        } else {
+            self.threshold
+        }
     }
 
     /// Offers a row from a scan.
@@ -116,8 +139,10 @@ impl WalkList {
         }
     }
 
-    /// In order, for a walk that does not come by the row `hidden`.
-    pub fn begin(&mut self, hidden: Option<u32>) {
+    /// In order, for a walk that does not come by the row `hidden`, where the k-th answer may be as far as `kth`.
+    pub fn begin(&mut self, kth: f32, hidden: Option<u32>) {
+        let limit = self.limit(kth);
+        self.near.retain(|near| estimate(*near) <= limit);
         self.cut();
         self.near.sort_unstable();
         if let Some(hidden) = hidden {
@@ -129,6 +154,9 @@ impl WalkList {
     /// Puts a row in its place; that place, or the length of the list if it is too far.
     #[inline]
     pub fn insert(&mut self, estimated: f32, position: u32) -> usize {
+        if estimated > self.threshold {
+            return self.length;
+        }
         let new = near(estimated, position);
         let at = self.near.partition_point(|near| *near < new);
         if at < self.length {
@@ -170,8 +198,8 @@ mod tests {
         let mut expected = None;
         for _ in 0..4 {
             let (mut list, mut other) = (WalkList::default(), WalkList::default());
-            list.reset(50).unwrap();
-            other.reset(50).unwrap();
+            list.reset(50, Metric::L2).unwrap();
+            other.reset(50, Metric::L2).unwrap();
             for (estimate, position) in &offered[..400] {
                 list.offer(*position, *estimate);
             }
@@ -179,11 +207,9 @@ mod tests {
                 other.offer(*position, *estimate);
             }
             list.merge(&other);
-            list.begin(None);
+            list.begin(f32::INFINITY, None);
             for (estimate, position) in &offered[700..] {
-                if *estimate <= list.threshold {
-                    list.insert(*estimate, *position);
-                }
+                list.insert(*estimate, *position);
             }
             let kept: Vec<(f32, u32)> =
                 list.near.iter().map(|near| (estimate(*near), position(*near))).collect();

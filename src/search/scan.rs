@@ -194,7 +194,7 @@ impl Scan<'_> {
     ) {
         let StageScratch { counted, bases, estimates, slacks, chosen, .. } = stage;
         let rows = factors.len();
-        let limits = Limits { bound: candidates.threshold(), estimate: list.threshold() };
+        let limits = Limits { bound: candidates.threshold(), estimate: list.limit(candidates.kth()) };
         let factors = bytemuck::cast_slice(factors);
         let rows = Rows { bases: &bases[..rows], factors, counted: &counted[..rows] };
         self.kernels.judge(terms, limits, rows, Judged { estimates, slacks, chosen });

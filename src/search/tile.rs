@@ -176,7 +176,9 @@ fn visit(
     // Where every row is met by the scan, no walk is left to do.
     let links = index.links.as_ref().filter(|_| !exhausted && effort.list > 0);
     for query in open {
-        states[*query as usize].walk.reset(links.map_or(0, |_| effort.list as usize))?;
+        states[*query as usize]
+            .walk
+            .reset(links.map_or(0, |_| effort.list as usize), index.quantiser.metric)?;
     }
     let (epsilon, filter, stop) = (effort.epsilon, plan.filter, plan.stop);
     let scan = Scan { kernels, index, segment: number, epsilon, filter, stop };
@@ -359,7 +361,7 @@ fn scan_units(
         let Scratch { queries, stage, .. } = &mut **scratch;
         let QueryScratch { candidates: own, walk: own_walk, .. } = &mut queries[0];
         own.reset(context.plan.k, context.plan.rows, context.plan.farthest)?;
-        own_walk.reset(length)?;
+        own_walk.reset(length, scan.index.quantiser.metric)?;
         for unit in units.iter().skip(worker).step_by(workers) {
             context.plan.stop.check()?;
             let positions = unit.first..unit.first + unit.count;

@@ -2,15 +2,15 @@
 //!
 //! In: a list of the rows with the smallest estimates so far. The closest that were not yet left are left along their
 //! links, a few at a time; rows that were not met before are estimated, join the candidates, and the list if they are
-//! close enough. It ends when every row of the list was left. (Best-first search of a neighbourhood graph, as in Malkov
-//! and Yashunin, 2016; here the leaves take the place of its entry points.) The list is kept in a total order, so the
-//! walk does not depend on the order in which leaves were scanned.
+//! close enough. It ends when every row within the list's limits was left. (Best-first search of a neighbourhood graph,
+//! as in Malkov and Yashunin, 2016; here the leaves take the place of its entry points.) The list is kept in a total
+//! order, so the walk does not depend on the order in which leaves were scanned.
 
 use crate::index::links::{Links, LINKS_A_ROW, NO_LINK};
 use crate::index::tree::Tree;
 use crate::memory::try_hold;
 use crate::pool::cancel::Stop;
-use crate::search::list::{position, WalkList, LEFT_A_ROW};
+use crate::search::list::{estimate, position, WalkList, LEFT_A_ROW};
 use crate::search::met::MetRows;
 use crate::search::scan::Scan;
 use crate::search::scratch::{Asked, StageScratch};
@@ -41,7 +41,7 @@ pub fn walk(
     }
     let (mut met, mut fresh) = (std::mem::take(&mut stage.met), std::mem::take(&mut stage.positions));
     let mut start = || {
-        asked.list.begin(hidden);
+        asked.list.begin(asked.candidates.kth(), hidden);
         met.reset()?;
         meet_leaves(&scan.index.tree, leaves, &mut met)?;
         // What stands where no link is was met, too: each row has as many links.
@@ -54,7 +54,7 @@ pub fn walk(
     walked
 }
 
-/// Leaves rows along their links, the closest first, until all of the list were left.
+/// Leaves rows along their links, the closest first, until all within the limits of the list were left.
 fn follow(
     scan: &Scan<'_>,
     links: &Links,
@@ -79,7 +79,11 @@ fn follow(
         met.reserve(MOST)?;
         let list = &mut *asked.list;
         let (mut leaving, mut count) = (0, 0);
+        let limit = list.limit(asked.candidates.kth());
         while leaving < LEFT_TOGETHER.min(may_leave) && at < list.near.len() {
+            if estimate(list.near[at]) > limit {
+                break;
+            }
             if !std::mem::replace(&mut list.left[at], true) {
                 leaving += 1;
                 for link in links.of(position(list.near[at])) {
@@ -100,9 +104,12 @@ fn follow(
         // While these travel, those of the step before have arrived.
         estimated += waiting as u64;
         let offer = |list: &mut WalkList, position, estimate| {
-            if estimate <= list.threshold() {
-                at = at.min(list.insert(estimate, position));
+            let place = list.insert(estimate, position);
+            // It is left in the next step.
+            if place < at + LEFT_TOGETHER {
+                scan.kernels.prefetch_lines(bytemuck::cast_slice(links.of(position)));
             }
+            at = at.min(place);
         };
         scan.rows(&arrived[..waiting], links, asked, stage, offer);
         (arriving, arrived, waiting) = (arrived, arriving, count);
