@@ -134,7 +134,7 @@ pub struct BuildArgs {
     /// No tree: each search scans all codes; what small sets get by themselves
     #[arg(long)]
     pub flat: bool,
-    /// Links between rows: 66 bytes a row in memory, fewer codes scanned for the same recall; auto: if memory has room
+    /// Links between rows: 138 bytes a row in memory, fewer codes scanned for the same recall; auto: if memory has room
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub links: LinkMode,
     /// Rows of a leaf to aim for [default: 48]

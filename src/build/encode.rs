@@ -49,6 +49,8 @@ pub struct Encoded {
     pub cell_leaves: Vec<u32>,
     /// Mean error width of the codes.
     pub error_width: f32,
+    /// The same of the finer codes.
+    pub fine_error_width: f32,
     /// Finer codes, if links will be made.
     pub fine: Option<FineCodes>,
 }
@@ -67,6 +69,7 @@ struct Part {
     factors: Vec<Factors>,
     fine_codes: Vec<u8>,
     fine_factors: Vec<Factors>,
+    fine_width: f64,
     order: Vec<u32>,
     leaves: Vec<Leaf>,
     truth: Option<TruthPart>,
@@ -103,10 +106,11 @@ pub fn encode(
         leaves: Vec::new(),
         cell_leaves: try_with_capacity(partition.ends.len())?,
         error_width: 0.0,
+        fine_error_width: 0.0,
         fine: if layout.links { Some(FineCodes::zeroed(rows, layout.shape.padded)?) } else { None },
     };
     let pieces = pieces(layout, partition)?;
-    let mut width = 0.0;
+    let (mut width, mut fine_width) = (0.0, 0.0);
     let workspace = |_| Workspace {
         loader: Loader::new(work.kernels, source, work.metric),
         floats: AlignedBytes::empty(),
@@ -132,14 +136,9 @@ pub fn encode(
             let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
             let first = encoded.source_rows.len();
             append(&part.vectors[..part.order.len() * stride])?;
-            encoded.codes[first * row_bytes..][..part.codes.len()].copy_from_slice(&part.codes);
-            encoded.factors.as_mut_slice::<Factors>()[first..][..part.factors.len()]
-                .copy_from_slice(&part.factors);
-            if let Some(fine) = &mut encoded.fine {
-                fine.put(first, &part.fine_codes, &part.fine_factors);
-            }
-            encoded.source_rows.extend_from_slice(&part.order);
+            encoded.put(first, row_bytes, &part);
             width += part.width;
+            fine_width += part.fine_width;
             part.truth.take().into_iter().for_each(|part| truth.merge(part));
             if layout.flat {
                 continue;
@@ -149,9 +148,23 @@ pub fn encode(
             try_extend(&mut encoded.leaves, part.leaves.drain(..))?;
         }
     }
-    encoded.error_width = (width / rows.max(1) as f64) as f32;
+    let mean = |sum: f64| (sum / rows.max(1) as f64) as f32;
+    (encoded.error_width, encoded.fine_error_width) = (mean(width), mean(fine_width));
     work.progress("encode", rows as u64, rows as u64)?;
     Ok(encoded)
+}
+
+impl Encoded {
+    /// Takes over what was made of the rows from `first` on.
+    fn put(&mut self, first: usize, row_bytes: usize, part: &Part) {
+        self.codes[first * row_bytes..][..part.codes.len()].copy_from_slice(&part.codes);
+        let factors = &mut self.factors.as_mut_slice::<Factors>()[first..][..part.factors.len()];
+        factors.copy_from_slice(&part.factors);
+        if let Some(fine) = &mut self.fine {
+            fine.put(first, &part.fine_codes, &part.fine_factors);
+        }
+        self.source_rows.extend_from_slice(&part.order);
+    }
 }
 
 impl Piece {
@@ -238,7 +251,7 @@ impl Part {
         self.order.clear();
         try_hold(&mut self.order, rows)?;
         self.leaves.clear();
-        self.width = 0.0;
+        (self.width, self.fine_width) = (0.0, 0.0);
         Ok(())
     }
 }
@@ -279,7 +292,9 @@ fn encode_rows(
                 part.width += f64::from(width);
             }
             if let Some(code) = fine_codes.next() {
-                part.fine_factors.push(fine_encoder.encode(&rotated, &transform.middle, code).0);
+                let (factors, width) = fine_encoder.encode(&rotated, &transform.middle, code);
+                part.fine_factors.push(factors);
+                part.fine_width += f64::from(width);
             }
             let source_row = part.order[start as usize + nth];
             if all_held || !truth.is_held_out(source_row) {

@@ -64,6 +64,16 @@ impl FineCodes {
         self.factors.as_mut_slice::<Factors>()[first..][..factors.len()].copy_from_slice(factors);
     }
 
+    /// The codes of all rows.
+    pub fn all(&self) -> &[u8] {
+        &self.codes
+    }
+
+    /// The factors of all rows, as bytes.
+    pub fn all_factors(&self) -> &[u8] {
+        &self.factors
+    }
+
     fn factors(&self, position: u32) -> Factors {
         self.factors.as_slice::<Factors>()[position as usize]
     }

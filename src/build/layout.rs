@@ -12,9 +12,10 @@ use crate::quantize::encode::{CodeShape, Factors};
 use crate::quantize::rotation::PAD;
 use crate::search::list::WalkList;
 use crate::search::met::MetRows;
+use crate::store::finer::{self, FinerCodes};
 use crate::store::vectors::row_stride;
 use crate::types::params::{BuildParams, LinkMode, DIM_MAX, SEGMENT_ROWS_MAX};
-use crate::types::{ElementType, Error, Result};
+use crate::types::{ElementType, Error, Metric, Result};
 
 /// Segments of at most so many rows are flat unless leaves were asked for: a scan of all codes is as fast as a descent.
 const FLAT_ROWS_MAX: u64 = 4_096;
@@ -41,7 +42,9 @@ const HELD_OUT_MAX: u64 = 1_600;
 /// See `HELD_OUT_MAX`.
 const HELD_OUT_MIN: u64 = 800;
 /// Bits of the codes that links are made with.
-pub const FINE_BITS: usize = 4;
+pub const FINE_BITS: usize = finer::BITS;
+/// Bytes of a row's id, and of its place in their order.
+const ID_BYTES: usize = 8 + 4;
 /// Elements of all rows times held-out rows: comparing each with each is a large part of a build.
 const HELD_OUT_WORK: u64 = 1_000_000_000_000;
 
@@ -76,6 +79,8 @@ pub struct BuildLayout {
     pub held_out: usize,
     /// Rows get links.
     pub links: bool,
+    /// How distance is measured.
+    pub metric: Metric,
 }
 
 /// Held-out rows for a set of this size.
@@ -138,6 +143,7 @@ impl BuildLayout {
             sample_rows: rows.min((cells * SAMPLE_A_CELL as u64).max(4_096)) as usize,
             block_rows,
             links: params.links != LinkMode::Off && !flat,
+            metric: params.metric,
             held_out: if rows < 64 { 0 } else { held_out(rows, dim).min(rows / 8) as usize },
         })
     }
@@ -145,6 +151,11 @@ impl BuildLayout {
     /// Sizes of a code that links are made with.
     pub fn fine_shape(&self) -> CodeShape {
         CodeShape { padded: self.shape.padded, bits: FINE_BITS }
+    }
+
+    /// True if the codes that links are made with stay in the index, between its candidates and its rows.
+    pub fn finer(&self) -> bool {
+        self.links && FinerCodes::serve(self.shape, self.metric)
     }
 
     /// Leaves to be expected, from above.
@@ -159,14 +170,14 @@ impl BuildLayout {
     /// Bytes of codes, factors, ids and links, which are in memory while a segment is searched.
     pub fn row_memory_bytes(&self) -> u64 {
         // Of the links the centres of the rows are made when they are read.
-        let links = if self.links { self.rows * (LINKS_A_ROW * 4 + 2) as u64 } else { 0 };
-        self.coded_bytes() + links
+        let links = if self.links { LINKS_A_ROW * 4 + 2 } else { 0 };
+        let finer = if self.finer() { std::mem::size_of::<Factors>() } else { 0 };
+        self.coded_bytes() + self.rows * (links + finer) as u64
     }
 
     /// Bytes of codes, factors and ids, which stay in memory from the second pass on.
     fn coded_bytes(&self) -> u64 {
-        let id_bytes = 8 + 4;
-        self.rows * (self.shape.row_bytes() + std::mem::size_of::<Factors>() + id_bytes) as u64
+        self.rows * (self.shape.row_bytes() + std::mem::size_of::<Factors>() + ID_BYTES) as u64
     }
 
     /// Bytes of a row that links are made with.
@@ -225,7 +236,9 @@ impl BuildLayout {
         let coded = self.coded_bytes() + self.rows * self.fine_row_bytes() as u64;
         let second_pass = cells.saturating_add(coded + centroids + leaves * LEAF_RECORD_BYTES);
         let numbering = coded + 2 * centroids + nodes + leaves * LEAF_RECORD_BYTES;
-        let linking = self.linking_bytes(threads).saturating_add(coded + nodes);
+        // Links are made without the codes.
+        let coded_finely = self.rows * (ID_BYTES + self.fine_row_bytes()) as u64;
+        let linking = self.linking_bytes(threads).saturating_add(coded_finely + nodes);
         let list = if self.links { WalkList::bytes_max(LIST_MAX as usize) } else { 0 };
         let walks = (self.walk_bytes() + list).saturating_mul(threads as u64);
         // The held-out rows join the links when recall has been measured, by the codes that links are made with.
@@ -267,7 +280,8 @@ impl BuildLayout {
     pub fn disk_bytes(&self) -> u64 {
         let vectors = self.rows * row_stride(self.dim * self.element.bytes()) as u64;
         let nodes = self.leaves_at_most() * (self.node_bytes() + self.shape.padded as u64 * 4);
-        vectors + self.row_memory_bytes() + nodes + (1 << 16)
+        let finer = if self.finer() { self.fine_shape().row_bytes() } else { 0 };
+        vectors + self.rows * finer as u64 + self.row_memory_bytes() + nodes + (1 << 16)
     }
 
     /// Bytes in memory after an open, from above: tree, codes, ids.

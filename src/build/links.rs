@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::build::fine::{Expanded, FineCodes, FineRows};
 use crate::build::near::{NearLeaves, NearWork};
+use crate::build::reversed::{Reversed, PARTS};
 use crate::build::Work;
 use crate::index::links::{LINKS_A_ROW, NO_LINK};
 use crate::index::segment::SegmentIndex;
@@ -24,8 +25,10 @@ use crate::types::Result;
 const ROWS_NEAR: usize = 120_000;
 /// Rows that each row is compared with, those of the leaves nearest to it.
 const ROWS_A_ROW: usize = 3_000;
-/// Closest rows that may become links.
+/// Closest rows that may become links at first, and when a row chooses again and looks beyond.
 const CANDIDATES: usize = 128;
+/// See `CANDIDATES`.
+const CANDIDATES_AGAIN: usize = 64;
 /// A row with fewer links after the rule gets the closest others, up to so many.
 const FILLED: usize = 20;
 /// Rows near a row whose links are followed when it chooses again.
@@ -137,9 +140,9 @@ pub fn links(
     Ok(links)
 }
 
-/// Bytes a row that the rounds hold: the links so far and the next ones, where the lists of those that chose a row end,
-/// and those lists.
-pub const ROUND_BYTES: usize = 2 * LINKS_A_ROW * 4 + 8 + LINKS_A_ROW * 4;
+/// Bytes a row that the rounds hold: the links so far and the next ones, by how many a row was chosen, and lists of a
+/// part of the rows, which end within it: twice, where one list is as long as a part should be.
+pub const ROUND_BYTES: usize = 2 * LINKS_A_ROW * 4 + 4 + 2 * (8 + LINKS_A_ROW * 4).div_ceil(PARTS);
 
 /// The most bytes that a thread works in, for `rows` in all in so many leaves.
 pub fn thread_bytes(padded: usize, rows: u64, leaves: u64) -> u64 {
@@ -381,49 +384,71 @@ fn choose_again(
     out: &mut [u32],
     workspaces: &mut [Workspace],
 ) -> Result<()> {
+    let mut reversed = Reversed::new(links, apart)?;
     let rows = links.len() / LINKS_A_ROW;
-    let (ends, choosers) = reversed(links, rows, apart)?;
-    let units: Vec<Mutex<&mut [u32]>> = try_collect(out.chunks_mut(UNIT_ROWS * LINKS_A_ROW).map(Mutex::new))?;
-    work.pool.try_for_each_with(units.len(), workspaces, |workspace, nth| {
-        progress(work, round, nth, units.len())?;
-        let mut out = units[nth].lock().unwrap_or_else(PoisonError::into_inner);
-        let Workspace { keys, candidates, row, chooser, met, .. } = workspace;
-        for (within, slot) in out.chunks_exact_mut(LINKS_A_ROW).enumerate() {
-            let position = (nth * UNIT_ROWS + within) as u32;
-            let start = position.checked_sub(1).map_or(0, |before| ends[before as usize]);
-            let chose_it = &choosers[start as usize..ends[position as usize] as usize];
-            fine.expand(work.kernels, position, row);
-            met.reset()?;
-            met.insert(position)?;
-            candidates.clear();
+    let mut left = out;
+    while reversed.rows.end < rows {
+        reversed.next_part(links, apart)?;
+        let first = reversed.rows.start;
+        let (part, rest) = left.split_at_mut(reversed.rows.len() * LINKS_A_ROW);
+        left = rest;
+        let units = try_collect(part.chunks_mut(UNIT_ROWS * LINKS_A_ROW).map(Mutex::new))?;
+        let units: Vec<Mutex<&mut [u32]>> = units;
+        work.pool.try_for_each_with(units.len(), workspaces, |workspace, nth| {
+            progress(work, round, first + nth * UNIT_ROWS, rows)?;
+            let mut out = units[nth].lock().unwrap_or_else(PoisonError::into_inner);
+            let from = first + nth * UNIT_ROWS;
+            choose_unit(work, fine, &reversed, links, round < ROUNDS, from, &mut out, workspace)
+        })?;
+    }
+    Ok(())
+}
+
+/// The rows from `from` on choose again, and look `beyond` what they know.
+fn choose_unit(
+    work: &Work<'_>,
+    fine: &FineCodes,
+    reversed: &Reversed,
+    links: &[u32],
+    beyond: bool,
+    from: usize,
+    out: &mut [u32],
+    workspace: &mut Workspace,
+) -> Result<()> {
+    let Workspace { keys, candidates, row, chooser, met, .. } = workspace;
+    for (position, slot) in (from as u32..).zip(out.chunks_exact_mut(LINKS_A_ROW)) {
+        let chose_it = reversed.of(position);
+        fine.expand(work.kernels, position, row);
+        met.reset()?;
+        met.insert(position)?;
+        candidates.clear();
+        keys.clear();
+        for key in of(links, position)
+            .chain(chose_it.iter().copied().step_by(chose_it.len().div_ceil(REVERSE_MAX).max(1)))
+        {
+            if met.insert(key)? {
+                keys.push(key);
+            }
+        }
+        chooser.score(work, fine, row, keys, candidates);
+        candidates.sort_unstable_by(Scored::order);
+        if beyond {
+            candidates.truncate(CANDIDATES_AGAIN);
             keys.clear();
-            for key in of(links, position)
-                .chain(chose_it.iter().copied().step_by(chose_it.len().div_ceil(REVERSE_MAX).max(1)))
-            {
-                if met.insert(key)? {
-                    keys.push(key);
+            for source in candidates.iter().take(SOURCES) {
+                for key in of(links, source.key) {
+                    if met.insert(key)? {
+                        keys.push(key);
+                    }
                 }
             }
             chooser.score(work, fine, row, keys, candidates);
             candidates.sort_unstable_by(Scored::order);
-            if round < ROUNDS {
-                candidates.truncate(CANDIDATES);
-                keys.clear();
-                for source in candidates.iter().take(SOURCES) {
-                    for key in of(links, source.key) {
-                        if met.insert(key)? {
-                            keys.push(key);
-                        }
-                    }
-                }
-                chooser.score(work, fine, row, keys, candidates);
-                cut(candidates);
-                candidates.sort_unstable_by(Scored::order);
-            }
-            chooser.choose(work, fine, candidates, slot);
+            candidates.truncate(CANDIDATES_AGAIN);
         }
-        Ok(())
-    })
+        chooser.choose(work, fine, candidates, slot);
+    }
+    Ok(())
 }
 
 /// The links of a row.
@@ -432,33 +457,6 @@ fn of(links: &[u32], position: u32) -> impl Iterator<Item = u32> + '_ {
         .iter()
         .copied()
         .take_while(|link| *link != NO_LINK)
-}
-
-/// For each row where the list of those that chose it ends, and the lists one after the other, ascending. Rows that are
-/// apart have chosen nobody.
-fn reversed(links: &[u32], rows: usize, apart: &[u32]) -> Result<(Vec<u64>, Vec<u32>)> {
-    let mut ends = try_vec(rows + 1, 0u64)?;
-    let chosen = || {
-        let rows = (0u32..).zip(links.chunks_exact(LINKS_A_ROW));
-        let rows = rows.filter(|(position, _)| apart.binary_search(position).is_err());
-        rows.flat_map(|(position, links)| {
-            links.iter().take_while(|link| **link != NO_LINK).map(move |link| (position, *link))
-        })
-    };
-    for (_, link) in chosen() {
-        ends[link as usize + 1] += 1;
-    }
-    for row in 0..rows {
-        ends[row + 1] += ends[row];
-    }
-    let mut choosers = try_vec(ends[rows] as usize, 0u32)?;
-    for (position, link) in chosen() {
-        let slot = &mut ends[link as usize];
-        choosers[*slot as usize] = position;
-        *slot += 1;
-    }
-    ends.truncate(rows);
-    Ok((ends, choosers))
 }
 
 /// Chooses links among at most [`AGAIN_MAX`] candidates.

@@ -15,6 +15,7 @@ pub mod links;
 pub mod near;
 pub mod nodes;
 pub mod partition;
+mod reversed;
 pub mod rows;
 pub mod segment;
 pub mod transform;

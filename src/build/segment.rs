@@ -73,10 +73,10 @@ pub fn build(
     lap("encode");
     let nodes = nodes::nodes(work, layout, &partition, &transform, &encoded)?;
     drop(partition);
-    let quantiser = quantiser_section(layout, work.seed, encoded.error_width, &transform.mean)?;
+    let quantiser = quantiser_section(layout, work.seed, &encoded, &transform.mean)?;
     let (id_bytes, id_width) = id_section(&encoded, ids, first_id)?;
     let by_id = by_id_section(&id_bytes, id_width, layout.rows as usize, ids.is_none().then_some(first_id))?;
-    let centroids = write_arrays(writer, &nodes, &encoded, &quantiser, &id_bytes, id_width, &by_id)?;
+    let written = write_arrays(writer, &nodes, &encoded, &quantiser, &id_bytes, id_width, &by_id)?;
     drop(nodes.centroids);
     encoded.leaves = Vec::new();
     let positions = positions(&encoded.source_rows)?;
@@ -89,11 +89,14 @@ pub fn build(
         recall_table: RecallTable::default(),
     };
     lap("write");
-    let offsets = (writer.offset(vectors)?, centroids);
+    let offsets = (writer.offset(vectors)?, written.centroids);
     let mut held: Vec<u32> = try_collect(truth.rows().iter().map(|row| positions[*row as usize]))?;
     held.sort_unstable();
     if let Some(fine) = &encoded.fine {
+        // Links are made without the codes: finer ones take their room.
+        index.codes = Codes::new(layout.shape, AlignedBytes::empty(), AlignedBytes::empty(), 0)?;
         let links = links::links(work, &index, fine, &transform.middle, &held)?;
+        index.codes = read_codes(layout, &*writer.file(), &written)?;
         index.links = Some(Links::new(layout.rows as u32, links, &index.tree)?);
         lap("link");
     }
@@ -101,6 +104,10 @@ pub fn build(
     write_table(writer, &table, layout.links)?;
     if let (Some(links), Some(fine)) = (links, encoded.fine) {
         write_links(work, writer, links, &fine, &held)?;
+        if layout.finer() {
+            write_array(writer, SectionKind::FINER_CODES, fine.all(), layout.fine_shape().row_bytes())?;
+            write_array(writer, SectionKind::FINER_FACTORS, fine.all_factors(), size_of::<Factors>())?;
+        }
     }
     lap("tune");
     Ok(phases)
@@ -154,7 +161,7 @@ fn measure(
     let centroids = centroids_of(layout, &index, Arc::clone(&file), offsets.1)?;
     let vectors = Vectors::new(file, offsets.0, bytes, None, rows, layout.dim, layout.element, 0)?;
     let mut segments = try_with_capacity(1)?;
-    segments.push(try_arc(Segment { number: 0, index, centroids, vectors })?);
+    segments.push(try_arc(Segment { number: 0, index, centroids, finer: None, finer_bytes: 0, vectors })?);
     let snapshot =
         Snapshot { generation: 0, metric: work.metric, element: layout.element, dim: layout.dim, segments };
     // In the room of the second pass, which is over.
@@ -194,7 +201,26 @@ fn write_array(
     Ok(slot)
 }
 
-/// Writes all arrays but the vectors; returns where the centroids are.
+/// Where some of the arrays are in the file.
+struct Written {
+    centroids: u64,
+    codes: u64,
+    factors: u64,
+}
+
+/// The codes that were written.
+fn read_codes(layout: &BuildLayout, file: &dyn VfsFile, written: &Written) -> Result<Codes> {
+    let read = |bytes: usize, offset: u64| {
+        let mut array = AlignedBytes::zeroed(layout.rows as usize * bytes)?;
+        file.read_exact_at(&mut array, offset)
+            .map_err(|error| Error::io("reading back the codes of a new segment", &error))?;
+        Ok(array)
+    };
+    let codes = read(layout.shape.row_bytes(), written.codes)?;
+    Codes::new(layout.shape, codes, read(size_of::<Factors>(), written.factors)?, layout.rows)
+}
+
+/// Writes all arrays but the vectors; returns where those are that are read again.
 fn write_arrays(
     writer: &mut SegmentWriter,
     nodes: &Nodes,
@@ -203,7 +229,7 @@ fn write_arrays(
     ids: &AlignedBytes,
     id_width: usize,
     by_id: &AlignedBytes,
-) -> Result<u64> {
+) -> Result<Written> {
     let count = nodes.parts.nodes.len() / std::mem::size_of::<Node>();
     let rows = encoded.source_rows.len();
     let arrays: [(SectionKind, &[u8], usize); 11] = [
@@ -219,20 +245,24 @@ fn write_arrays(
         (SectionKind::IDS, ids, id_width),
         (SectionKind::ID_ORDER, by_id, 4),
     ];
-    let mut centroids = 0;
+    let mut written = Written { centroids: 0, codes: 0, factors: 0 };
     for (kind, bytes, stride) in arrays {
         let slot = write_array(writer, kind, bytes, stride)?;
-        if kind == SectionKind::CENTROIDS {
-            centroids = writer.offset(slot)?;
+        let offset = writer.offset(slot)?;
+        match kind {
+            SectionKind::CENTROIDS => written.centroids = offset,
+            SectionKind::CODES => written.codes = offset,
+            SectionKind::FACTORS => written.factors = offset,
+            _ => {}
         }
     }
-    Ok(centroids)
+    Ok(written)
 }
 
 fn quantiser_section(
     layout: &BuildLayout,
     seed: u64,
-    error_width: f32,
+    encoded: &Encoded,
     mean: &[f32],
 ) -> Result<AlignedBytes> {
     let head = QuantiserHead {
@@ -240,7 +270,8 @@ fn quantiser_section(
         dim: layout.dim as u32,
         padded: layout.shape.padded as u32,
         bits: layout.shape.bits as u32,
-        error_width,
+        error_width: encoded.error_width,
+        finer_error_width: if layout.finer() { encoded.fine_error_width } else { 0.0 },
         ..QuantiserHead::default()
     };
     let head = bytemuck::bytes_of(&head);

@@ -10,7 +10,7 @@
 
 use crate::build::truth::{Truth, TRUTH_K};
 use crate::build::Work;
-use crate::index::recall_table::{Effort, RecallTable, EPSILON_DEFAULT, LIST_MAX, SPREAD_WEIGHT_DEFAULT};
+use crate::index::recall_table::{Effort, RecallTable, EPSILON_DEFAULT, SPREAD_WEIGHT_DEFAULT};
 use crate::memory::{try_collect, try_push, try_vec, try_with_capacity, AlignedBytes, Budget};
 use crate::quantize::estimate::{count, estimates};
 use crate::quantize::query::PreparedQuery;
@@ -41,9 +41,13 @@ const WEIGHT_STEP: f32 = 0.25;
 const SURE_RECALL: f64 = 0.97;
 /// Rows that the first walk holds.
 const LIST_FIRST: u32 = 16;
-/// What a code costs that a walk meets, in codes that are scanned one after the other: 100 ns and 17 were seen where it
+/// And the last one: longer ones are for filters, and more than ten answers.
+const LIST_LAST: u32 = 1_024;
+/// How much longer a walk is tried beside one that is a step longer.
+const LIST_STRIDE: u32 = 4;
+/// What a code costs that a walk meets, in codes that are scanned one after the other: 60 ns and 15 were seen where it
 /// was set. It decides which step is taken, never what recall is promised.
-const WALK_COST: f64 = 6.0;
+const WALK_COST: f64 = 4.0;
 /// What a search costs beside, in the same.
 const FIXED_COST: f64 = 1_000.0;
 /// Below this recall, efforts are doubled from one to the next.
@@ -179,14 +183,17 @@ impl Course<'_> {
         // What reaches little is passed in large steps: hardly anybody asks for it.
         let coarse = before.reached() < COARSE_RECALL;
         let more = |value: u32| if coarse { 2 * value } else { value + (value * 2 / 5).max(1) };
-        let (probes, list) = (more(at.probes).min(leaves), more(at.list).min(LIST_MAX));
-        let mut steps = try_with_capacity(3)?;
+        let (probes, list) = (more(at.probes).min(leaves), more(at.list).min(LIST_LAST));
+        let mut steps = try_with_capacity(4)?;
         if first || leaves == 1 {
             steps.push(at);
         } else {
             steps.push(Settings { probes, ..at });
             if at.list > 0 && list > at.list {
-                steps.extend([Settings { list, ..at }, Settings { probes, list, ..at }]);
+                // What a longer walk gains may show only when it is much longer.
+                let far = (LIST_STRIDE * at.list).min(LIST_LAST);
+                steps.extend([list, far].map(|list| Settings { list, ..at }));
+                steps.push(Settings { probes, list, ..at });
             }
         }
         let open = self.open(&before, Half::Chooses)?;
@@ -197,12 +204,13 @@ impl Course<'_> {
             return Ok((step, self.measure(step, &before, &open)?));
         }
         let mut best: Option<(f64, Settings, Found)> = None;
-        // Of steps that gain nothing the first: leaves cost less than a walk.
+        // Of steps that gain nothing the last: more of both.
         for step in steps {
             let found = self.measure(step, &before, &open)?;
             let dearer = (found.cost(&open) / before.cost(&open)).max(1.01).ln();
             let gain = (before.lost() / found.lost()).ln() / dearer;
-            if best.as_ref().is_none_or(|best| gain > best.0) {
+            let tie = gain <= 0.0 && best.as_ref().is_some_and(|best| best.0 <= 0.0);
+            if tie || best.as_ref().is_none_or(|best| gain > best.0) {
                 best = Some((gain, step, found));
             }
         }

@@ -76,6 +76,10 @@ impl Database {
         for segment in &inner.snapshot.segments {
             report.tree_bytes += segment.index.tree.memory_bytes() + segment.index.quantiser.memory_bytes();
             report.code_bytes += segment.index.codes.memory_bytes();
+            if let Some(finer) = &segment.finer {
+                report.code_bytes += finer.memory_bytes();
+                report.mapped_bytes += finer.mapped_bytes();
+            }
             report.id_bytes += segment.index.ids.memory_bytes();
             report.link_bytes += segment.index.links.as_ref().map_or(0, Links::memory_bytes);
             report.mapped_bytes += segment.vectors.mapped().map_or(0, |mapped| mapped.len() as u64);
@@ -179,7 +183,7 @@ impl Database {
             number: segment.number,
             rows: u64::from(segment.index.rows()),
             tree_bytes: tree.stored_bytes() + exact_bytes,
-            code_bytes: segment.index.codes.memory_bytes(),
+            code_bytes: segment.index.codes.memory_bytes() + segment.finer_bytes,
             id_bytes: segment.index.ids.memory_bytes(),
             link_bytes: segment.index.links.as_ref().map_or(0, Links::stored_bytes),
             vector_bytes: u64::from(vectors.rows()) * vectors.stride() as u64,

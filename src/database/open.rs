@@ -27,6 +27,7 @@ use crate::search::{Segment, Snapshot};
 use crate::stats::Totals;
 use crate::store::cache::VectorCache;
 use crate::store::centroids::Centroids;
+use crate::store::finer::FinerCodes;
 use crate::store::vectors::{row_stride, Vectors};
 use crate::types::{Error, Result, Status};
 use crate::vfs::{OsVfs, Vfs};
@@ -256,7 +257,7 @@ fn walk_bytes(file: &SegmentFile) -> u64 {
 /// Bytes that an open segment keeps in memory for one of its sections.
 fn memory_bytes(section: &SectionInfo) -> u64 {
     match section.kind {
-        SectionKind::VECTORS | SectionKind::CENTROIDS => 0,
+        SectionKind::VECTORS | SectionKind::CENTROIDS | SectionKind::FINER_CODES => 0,
         // And for each leaf its number.
         SectionKind::TREE_NODES => section.bytes.saturating_add(section.count.saturating_mul(4)),
         // And the signs of the rotation, which are made from it.
@@ -319,12 +320,18 @@ fn load_segment(
     )?;
     // Last: what was read above from front to back has told the system so, of the whole open file.
     vectors.advise(crate::vfs::Advice::Random);
+    let finer = if map { load_finer(file, rows_u32, &quantiser, &mut read)? } else { None };
     let section = require(file, SectionKind::CENTROIDS)?;
     let nodes = tree.nodes().len() as u32;
     let centroids =
         Centroids::new(Arc::clone(file.file()), section.offset, section.bytes, nodes, shape.padded)?;
     let index = SegmentIndex { quantiser, tree, codes, links, ids, recall_table };
-    Ok(Segment { number: entry.number, index, centroids, vectors })
+    let finer_bytes = [SectionKind::FINER_CODES, SectionKind::FINER_FACTORS]
+        .iter()
+        .filter_map(|kind| file.section(*kind))
+        .map(|section| section.bytes)
+        .sum();
+    Ok(Segment { number: entry.number, index, centroids, finer, finer_bytes, vectors })
 }
 
 /// The links, if there are any, and what was measured with or without them.
@@ -357,6 +364,23 @@ fn load_links(
         false => None,
     };
     Ok((links, recall_table))
+}
+
+/// The finer codes, mapped, if there are any.
+fn load_finer(
+    file: &SegmentFile,
+    rows: u32,
+    quantiser: &Quantiser,
+    read: &mut dyn FnMut(SectionKind, &'static str) -> Result<AlignedBytes>,
+) -> Result<Option<FinerCodes>> {
+    let is_there = |kind| file.section(kind).is_some_and(|section| section.is_known());
+    if !is_there(SectionKind::FINER_CODES) || !is_there(SectionKind::FINER_FACTORS) {
+        return Ok(None);
+    }
+    let Some(codes) = file.map(SectionKind::FINER_CODES)? else { return Ok(None) };
+    let factors = read(SectionKind::FINER_FACTORS, "codes")?;
+    let Quantiser { shape, metric, finer_error_width, .. } = *quantiser;
+    FinerCodes::new(codes, factors, shape, metric, finer_error_width, rows).map(Some)
 }
 
 /// What is known of a section that every segment has.

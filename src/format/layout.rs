@@ -242,7 +242,7 @@ macro_rules! kinds {
     };
 }
 
-// Reserved: 13 what the build did, 33 a second tier of codes.
+// Reserved: 13 what the build did.
 kinds! {
     /// Nodes of the tree.
     TREE_NODES = 1, "tree nodes", 1, true, ALIGN_SMALL;
@@ -272,8 +272,12 @@ kinds! {
     CENTRES = 14, "centres", 1, true, ALIGN_SMALL;
     /// Positions of rows near each row.
     LINKS = 32, "links", 1, false, ALIGN_BULK;
+    /// Finer codes of the rows, four bits a dimension.
+    FINER_CODES = 33, "finer codes", 1, false, ALIGN_BULK;
     /// Lengths of the walks that the recall table speaks of. A reader that does not know them would promise too much.
     WALK_LISTS = 34, "walk lists", 1, true, ALIGN_SMALL;
+    /// Factors of the finer codes.
+    FINER_FACTORS = 35, "finer factors", 1, false, ALIGN_BULK;
 }
 
 impl SectionKind {

@@ -27,8 +27,10 @@ pub struct QuantiserHead {
     pub bits: u32,
     /// Mean error width of the codes, see `quantize::encode`.
     pub error_width: f32,
+    /// Mean error width of the finer codes; 0: there are none.
+    pub finer_error_width: f32,
     /// Zero.
-    pub reserved: [u32; 10],
+    pub reserved: [u32; 9],
 }
 
 /// The transform from vectors to codes, as one index has it.
@@ -41,6 +43,8 @@ pub struct Quantiser {
     pub metric: Metric,
     /// Mean error width of the codes.
     pub error_width: f32,
+    /// The same of the finer codes.
+    pub finer_error_width: f32,
     /// The rotated mean that queries are shifted by.
     mean: AlignedBytes,
 }
@@ -69,11 +73,13 @@ impl Quantiser {
         mean.copy_from_slice(&section[head_bytes..]);
         let shape = CodeShape { padded, bits: head.bits as usize };
         let finite = mean.as_slice::<f32>().iter().all(|x| x.is_finite());
-        if !finite || !head.error_width.is_finite() || head.error_width < 0.0 {
+        let sensible = |width: f32| width.is_finite() && width >= 0.0;
+        if !finite || !sensible(head.error_width) || !sensible(head.finer_error_width) {
             return Err(Error::corrupt("quantiser: a number is not finite"));
         }
         let rotation = Rotation::new(dim, head.rotation_seed)?;
-        Ok(Quantiser { rotation, shape, metric, error_width: head.error_width, mean })
+        let QuantiserHead { error_width, finer_error_width, .. } = head;
+        Ok(Quantiser { rotation, shape, metric, error_width, finer_error_width, mean })
     }
 
     /// The rotated mean.

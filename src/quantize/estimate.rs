@@ -13,7 +13,7 @@ use crate::quantize::query::PreparedQuery;
 
 /// Relative error of the sums behind an estimate. It matters where rows differ in length a thousandfold and more: the
 /// large terms cancel, and what they leave is wider than the code's own error.
-const ROUNDING: f32 = 1e-6;
+pub const ROUNDING: f32 = 1e-6;
 
 /// What the kernel counts for each of `out.len()` codes: weighted Hamming distances or products of levels.
 #[inline]

@@ -111,7 +111,7 @@ impl PreparedQuery {
         if shape.bits == 1 {
             self.quantise_planes(kernels, shape, norm_sq, largest);
         } else {
-            self.products_of_levels(kernels, shape, norm_sq);
+            (self.product_at_zero, self.product_a_unit) = self.levels(kernels, shape.bits);
         }
     }
 
@@ -131,12 +131,12 @@ impl PreparedQuery {
         self.product_a_unit = -2.0 * step;
     }
 
-    fn products_of_levels(&mut self, kernels: &Kernels, shape: CodeShape, norm_sq: f32) {
-        let step = step(kernels, &self.bytes, &self.shifted, norm_sq);
+    /// Of codes of levels of so many bits: `<y, v>` where the kernel counts nothing, and what one count adds.
+    pub fn levels(&self, kernels: &Kernels, bits: usize) -> (f32, f32) {
+        let step = step(kernels, &self.bytes, &self.shifted, self.length * self.length);
         let sum: i32 = self.bytes.iter().map(|b| i32::from(*b)).sum();
-        let limit = (1i32 << shape.bits) - 1;
-        self.product_at_zero = -step * (limit * sum) as f32;
-        self.product_a_unit = 2.0 * step;
+        let limit = (1i32 << bits) - 1;
+        (-step * (limit * sum) as f32, 2.0 * step)
     }
 }
 

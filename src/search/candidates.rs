@@ -226,6 +226,18 @@ impl Candidates {
         self.list.get(nth)
     }
 
+    /// Gives the `nth` candidate, which was asked for in order, a bound that is not below its own.
+    #[inline]
+    pub fn raise(&mut self, nth: usize, bound: f32) {
+        let held = &mut self.list[nth].bound;
+        *held = held.max(bound);
+    }
+
+    /// To be called when bounds were raised: candidates come in the order of those that they have now.
+    pub fn order_again(&mut self) {
+        self.ordered = 0;
+    }
+
     fn order_more(&mut self) {
         let rest = &mut self.list[self.ordered..];
         let more = rest.len().min(self.ordered.max(ORDERED_MIN));

@@ -1,4 +1,4 @@
-//! A query in, the nearest rows out: plan, quantise, descend, scan, walk, rerank, merge.
+//! A query in, the nearest rows out: plan, quantise, descend, scan, walk, refine, rerank, merge.
 //!
 //! Each step reads the buffer that the one before it wrote and writes its own; no step calls back. All buffers lie in
 //! a `Scratch` that grows once and is lent for the call. A *tile* is a group of queries that go through the steps
@@ -13,6 +13,7 @@ pub mod exact;
 pub mod list;
 pub mod met;
 pub mod plan;
+pub mod refine;
 pub mod rerank;
 pub mod scan;
 pub mod scratch;

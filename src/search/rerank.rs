@@ -82,7 +82,8 @@ pub struct Reader<'a> {
     pub stats: &'a mut SearchStats,
 }
 
-/// Exact distances of `candidates`, in the order of their bounds, into `top`; at most as many as `plan` allows.
+/// Exact distances of the closed `candidates`, in the order of their bounds, into `top`; at most as many as `plan`
+/// allows.
 ///
 /// # Errors
 /// `VDB_TIMEOUT`, `VDB_CANCELLED`; `VDB_IO` and `VDB_CORRUPT` on the read path.
@@ -98,7 +99,6 @@ pub fn by_bound(
     let row_bytes = snapshot.dim * snapshot.element.bytes();
     reader.row.grow(row_bytes)?;
     let mut cost = ReadCost::default();
-    candidates.close();
     for nth in 0..PREFETCH_AHEAD {
         prefetch(exact.kernels, snapshot, candidates.in_order(nth));
     }
@@ -106,7 +106,7 @@ pub fn by_bound(
     for nth in 0.. {
         prefetch(exact.kernels, snapshot, candidates.in_order(nth + PREFETCH_AHEAD));
         let Some(candidate) = candidates.in_order(nth) else { break };
-        if candidate.bound > top.threshold() || reranked >= rows_max {
+        if candidate.bound > top.threshold().min(plan.farthest) || reranked >= rows_max {
             break;
         }
         let segment = &snapshot.segments[candidate.segment as usize];

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::index::segment::SegmentIndex;
 use crate::store::centroids::Centroids;
+use crate::store::finer::FinerCodes;
 use crate::store::vectors::Vectors;
 use crate::types::{ElementType, Metric};
 
@@ -15,6 +16,10 @@ pub struct Segment {
     pub index: SegmentIndex,
     /// The exact centroids, for who looks inside.
     pub centroids: Centroids,
+    /// What stands before the vectors, where it was built and both are mapped.
+    pub finer: Option<FinerCodes>,
+    /// Bytes of the finer codes on disk, mapped or not.
+    pub finer_bytes: u64,
     /// What decides.
     pub vectors: Vectors,
 }

@@ -15,6 +15,7 @@ use crate::memory::{try_hold, try_reserve, try_with_capacity};
 use crate::pool::Pool;
 use crate::search::descend::{descend, rank_centres, Route};
 use crate::search::plan::Plan;
+use crate::search::refine::refine;
 use crate::search::rerank::{self, Exact, Reader};
 use crate::search::scan::Scan;
 use crate::search::scratch::{Asked, Lent, QueryScratch, Scratch, ScratchPool};
@@ -106,7 +107,7 @@ fn rounds(
 
 impl QueryScratch {
     /// Makes the forms of the query, and room for its distances to the centres.
-    fn prepare(&mut self, kernels: &Kernels, index: &SegmentIndex, query: &[f32]) -> Result<()> {
+    pub(super) fn prepare(&mut self, kernels: &Kernels, index: &SegmentIndex, query: &[f32]) -> Result<()> {
         let quantiser = &index.quantiser;
         let (rotation, shape, metric) = (&quantiser.rotation, quantiser.shape, quantiser.metric);
         self.prepared.reserve(shape, metric, query.len())?;
@@ -384,9 +385,12 @@ fn finish(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> R
     let read_ns = stats.read_ns;
     for (state, query) in states.iter_mut().zip(queries) {
         if !plan.rerank_all {
+            state.candidates.close();
+            refine(context.kernels, snapshot, query, plan.farthest, state)?;
             let exact = Exact::new(context.kernels, snapshot.metric, snapshot.element, query);
             let mut reader = Reader { cache: context.cache, row: &mut stage.row, stats };
             let QueryScratch { candidates, top, .. } = state;
+            top.reset(plan.k);
             rerank::by_bound(snapshot, candidates, &exact, plan, top, &mut reader)?;
         }
         plan.stop.check()?;

@@ -1,7 +1,8 @@
-//! Full vectors: a row by its position, mapped or read, and a cache of rows that were read.
+//! What decides, on disk: full vectors, mapped or read, a cache of rows that were read, and finer codes before them.
 //!
-//! Knows neither codes nor ids. All I/O goes through `vfs`.
+//! Knows neither tree nor ids. All I/O goes through `vfs`.
 
 pub mod cache;
 pub mod centroids;
+pub mod finer;
 pub mod vectors;

@@ -59,7 +59,8 @@ fn records_of_sections_lie_as_told() {
     let factors = fields!(Factors: "offset" = offset, "scale" = scale);
     agree("Factors", 7, size_of::<Factors>(), factors);
     let head = fields!(QuantiserHead: "rotation_seed" = rotation_seed, "dim" = dim, "padded" = padded,
-        "bits" = bits, "error_width" = error_width, "reserved" = reserved);
+        "bits" = bits, "error_width" = error_width, "finer_error_width" = finer_error_width,
+        "reserved" = reserved);
     agree("Quantiser", 11, size_of::<QuantiserHead>(), head);
     let effort = fields!(EffortRecord: "recall" = recall, "probes" = probes, "epsilon" = epsilon,
         "spread_weight" = spread_weight);

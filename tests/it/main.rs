@@ -13,6 +13,7 @@ mod determinism;
 mod document;
 mod exact;
 mod filters;
+mod finer;
 mod golden;
 mod header;
 mod hostile;
