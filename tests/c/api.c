@@ -350,7 +350,7 @@ static void looking_inside(const vdb_t *db) {
         CHECK(stats.codes_walked > 0 && stats.codes_walked < stats.codes_scanned);
     }
     if (OK(vdb_memory(db, &memory, &error))) {
-        CHECK(memory.link_bytes >= 64 * (uint64_t)ROWS && memory.link_bytes <= 66 * (uint64_t)ROWS);
+        CHECK(memory.link_bytes >= 128 * (uint64_t)ROWS && memory.link_bytes <= 130 * (uint64_t)ROWS);
         CHECK(memory.limit_bytes > 0 && memory.code_bytes >= (uint64_t)ROWS * info.code_bytes);
         CHECK(memory.total_bytes == memory.tree_bytes + memory.code_bytes + memory.id_bytes + memory.link_bytes +
                                         memory.second_tier_bytes + memory.vector_cache_bytes +
@@ -367,7 +367,7 @@ static void looking_inside(const vdb_t *db) {
         CHECK(segment.leaf_rows_median <= segment.leaf_rows_max);
         CHECK(segment.vector_bytes >= ROWS * DIM * 4 && segment.file_bytes > segment.vector_bytes);
         CHECK(segment.effort_count > 0 && segment.efforts[0].probes >= 1 && segment.walks[0] >= 1);
-        CHECK(segment.link_bytes == 64 * (uint64_t)ROWS);
+        CHECK(segment.link_bytes == 128 * (uint64_t)ROWS);
         CHECK(below(db, 0, 0, &leaves) == ROWS && leaves == segment.leaves);
     }
     FAILS(VDB_NOT_FOUND, vdb_segment(db, 1, &segment, &error));
