@@ -6,7 +6,7 @@ RELEASE := target/release
 OUT     := target/demo
 WARN    := -std=c99 -Wall -Wextra -Wpedantic -Werror
 
-.PHONY: demo test check lib header bench figures compare golden clean need-rust need-cc need-go \
+.PHONY: demo test check lib header bench figures growth compare golden clean need-rust need-cc need-go \
         test-rust test-c test-cpp test-go test-neon
 
 demo: need-rust need-cc lib
@@ -46,9 +46,13 @@ bench: need-rust
 	$(CARGO) bench --bench kernels
 	$(CARGO) bench --bench speed_bench
 
-# Recall, cost and memory of any sets: make figures SETS="DIR..." ROWS=1000000 DIM=1024 GROWTH=1
+# Recall, cost and memory of any sets: make figures SETS="DIR..." ROWS=1000000 DIM=1024
 figures: need-rust lib
-	ROWS=$(ROWS) DIM=$(or $(DIM),1024) GROWTH=$(GROWTH) benches/figures.sh $(SETS)
+	ROWS=$(ROWS) DIM=$(or $(DIM),1024) benches/figures.sh $(SETS)
+
+# How time and memory grow with the rows: make growth ROWS="100000 1000000" DIM=512 DIFFICULTY=hard
+growth: need-rust lib
+	benches/growth.sh $(or $(DIM),512) $(or $(DIFFICULTY),typical) $(or $(ROWS),100000 1000000)
 
 # Beside other libraries at equal recall: make compare SETS="DIR... gen:typical:100000:1024" PEERS="libvdb,faiss-*"
 compare: need-rust lib

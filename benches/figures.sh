@@ -4,7 +4,6 @@
 #   benches/figures.sh [FOLDER...]        each FOLDER holds base.* and query.* as `vdb` reads them
 #   ROWS=1000000 DIM=1024 benches/figures.sh        generated sets too, of both difficulties, and for the inner
 #                                                   product rows of very different length; 10 GB of disk at this size
-#   GROWTH=1 ROWS=1000000 ...             and a tenth of the typical rows, to see how cost grows
 #
 # Truth is the exact search of the same index, over QUERIES queries (default 500). One thread; build on all.
 set -eu
@@ -45,10 +44,6 @@ if [ -n "${ROWS:-}" ]; then
         for metric in l2 cosine; do
             figure $difficulty "$work/base.fbin" "$work/query.fbin" $metric
         done
-        if [ -n "${GROWTH:-}" ] && [ $difficulty = typical ]; then
-            $vdb gen "$work/base.fbin" --rows $((ROWS / 10)) --dim "$dim" --quiet >/dev/null
-            figure "typical, a tenth" "$work/base.fbin" "$work/query.fbin" l2
-        fi
         $vdb gen "$work/base.fbin" --rows "$ROWS" --dim "$dim" --difficulty $difficulty --norm-spread 0.5 --quiet \
             --queries "$work/query.fbin" --query-count "$queries" >/dev/null
         figure "$difficulty, norms spread" "$work/base.fbin" "$work/query.fbin" ip

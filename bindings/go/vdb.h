@@ -847,7 +847,7 @@ typedef struct vdb_memory_t {
     uint64_t code_bytes;          /**< Codes and their factors. */
     uint64_t id_bytes;            /**< Ids, and the way back from them. */
     uint64_t link_bytes;          /**< Links between rows. */
-    uint64_t second_tier_bytes;   /**< Finer codes. */
+    uint64_t second_tier_bytes;   /**< Factors of the finer codes, which are mapped. */
     uint64_t vector_cache_bytes;  /**< Vectors kept. */
     uint64_t answer_cache_bytes;  /**< Answers kept. */
     uint64_t scratch_bytes;       /**< Working memory of searches: kept to be used again, and of those that
@@ -855,7 +855,8 @@ typedef struct vdb_memory_t {
     uint64_t other_bytes;         /**< Open cursors: rows fetched and not yet given, queries, filters; and,
                                        while they run, searches that are too many or too large for the part
                                        of the limit that is kept for working memory. */
-    uint64_t mapped_bytes;        /**< Address space of mapped vectors, whose memory is the page cache's. */
+    uint64_t mapped_bytes;        /**< Address space of mapped vectors and finer codes, whose memory is the
+                                       page cache's. */
 } vdb_memory_t;
 
 /**
@@ -887,7 +888,7 @@ typedef struct vdb_segment_t {
     uint64_t rows;                          /**< Rows in it. */
     uint64_t tree_bytes;                    /**< On disk, as the next four: nodes, their codes and
                                                  centroids. */
-    uint64_t code_bytes;                    /**< Codes and their factors. */
+    uint64_t code_bytes;                    /**< Codes, finer ones too, and their factors. */
     uint64_t id_bytes;                      /**< Ids, and the way back from them. */
     uint64_t vector_bytes;                  /**< Vectors. */
     uint64_t file_bytes;                    /**< The whole file. */

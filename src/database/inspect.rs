@@ -77,7 +77,7 @@ impl Database {
             report.tree_bytes += segment.index.tree.memory_bytes() + segment.index.quantiser.memory_bytes();
             report.code_bytes += segment.index.codes.memory_bytes();
             if let Some(finer) = &segment.finer {
-                report.code_bytes += finer.memory_bytes();
+                report.second_tier_bytes += finer.memory_bytes();
                 report.mapped_bytes += finer.mapped_bytes();
             }
             report.id_bytes += segment.index.ids.memory_bytes();
@@ -89,7 +89,8 @@ impl Database {
         report.scratch_bytes = inner.scratches.memory_bytes();
         let others = [CURSORS, MORE_SEARCHES].map(|what| inner.budget.part(what));
         report.other_bytes = others.iter().map(|part| part.used_bytes).sum();
-        let unchanging = report.tree_bytes + report.code_bytes + report.id_bytes + report.link_bytes;
+        let codes = report.code_bytes + report.second_tier_bytes;
+        let unchanging = report.tree_bytes + codes + report.id_bytes + report.link_bytes;
         let caches = report.vector_cache_bytes + report.answer_cache_bytes;
         report.total_bytes = unchanging + caches + report.scratch_bytes + report.other_bytes;
         let caches = inner.vector_cache.peak_bytes() + inner.answers.peak_bytes();

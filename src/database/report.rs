@@ -89,7 +89,7 @@ pub struct MemoryReport {
     pub id_bytes: u64,
     /// Links between rows.
     pub link_bytes: u64,
-    /// Finer codes.
+    /// Factors of the finer codes, which are mapped.
     pub second_tier_bytes: u64,
     /// Full vectors kept.
     pub vector_cache_bytes: u64,
@@ -100,7 +100,7 @@ pub struct MemoryReport {
     /// Open cursors: rows fetched and not yet given, queries, filters; and, while they run, searches that are too many
     /// or too large for the part of the limit that is kept for working memory.
     pub other_bytes: u64,
-    /// Address space of mapped vectors.
+    /// Address space of mapped vectors and finer codes.
     pub mapped_bytes: u64,
 }
 
@@ -113,7 +113,7 @@ pub struct SegmentReport {
     pub rows: u64,
     /// On disk, as the five below: nodes, their codes and centroids.
     pub tree_bytes: u64,
-    /// Codes and factors.
+    /// Codes, finer ones too, and factors.
     pub code_bytes: u64,
     /// Ids and the way back.
     pub id_bytes: u64,

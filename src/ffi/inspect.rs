@@ -225,7 +225,7 @@ pub struct vdb_memory_t {
     pub id_bytes: u64,
     /// Links between rows.
     pub link_bytes: u64,
-    /// Finer codes.
+    /// Factors of the finer codes, which are mapped.
     pub second_tier_bytes: u64,
     /// Vectors kept.
     pub vector_cache_bytes: u64,
@@ -236,7 +236,7 @@ pub struct vdb_memory_t {
     /// Open cursors: rows fetched and not yet given, queries, filters; and, while they run, searches that are
     /// too many or too large for the part of the limit that is kept for working memory.
     pub other_bytes: u64,
-    /// Address space of mapped vectors, whose memory is the page cache's.
+    /// Address space of mapped vectors and finer codes, whose memory is the page cache's.
     pub mapped_bytes: u64,
 }
 
@@ -313,7 +313,7 @@ pub struct vdb_segment_t {
     pub rows: u64,
     /// On disk, as the next four: nodes, their codes and centroids.
     pub tree_bytes: u64,
-    /// Codes and their factors.
+    /// Codes, finer ones too, and their factors.
     pub code_bytes: u64,
     /// Ids, and the way back from them.
     pub id_bytes: u64,

@@ -66,6 +66,16 @@ impl<'a> Exact<'a> {
         }
     }
 
+    /// No distance is smaller.
+    fn least(&self) -> f32 {
+        match self.metric {
+            Metric::L2 => 0.0,
+            // Of one direction, but for rounding.
+            Metric::Cosine => 4.0 * f32::EPSILON,
+            Metric::InnerProduct => f32::NEG_INFINITY,
+        }
+    }
+
     fn cosine(&self, (dot, norm_sq): (f32, f32)) -> f32 {
         // Of equal directions, rounding would make it negative.
         (1.0 - dot * self.inverse_length / norm_sq.sqrt()).clamp(0.0, 2.0)
@@ -106,7 +116,9 @@ pub fn by_bound(
     for nth in 0.. {
         prefetch(exact.kernels, snapshot, candidates.in_order(nth + PREFETCH_AHEAD));
         let Some(candidate) = candidates.in_order(nth) else { break };
-        if candidate.bound > top.threshold().min(plan.farthest) || reranked >= rows_max {
+        let limit = top.threshold();
+        // Where the k nearest are copies of the query, what is left can only be another copy.
+        if candidate.bound > limit.min(plan.farthest) || limit <= exact.least() || reranked >= rows_max {
             break;
         }
         let segment = &snapshot.segments[candidate.segment as usize];

@@ -79,7 +79,7 @@ fn about_as_many_rows_are_read_as_returned_and_the_answers_stay() {
             // Singly and together the same bits.
             assert_eq!(searches(&index.db, &queries, K, &plain()), batch(&index.db, &queries, K, &plain()));
             let memory = index.db.memory();
-            assert!(memory.code_bytes >= ROWS as u64 * (64 + 8 + 8), "{memory:?}");
+            assert_eq!(memory.second_tier_bytes, ROWS as u64 * 8);
             let stored: u64 = places(&index.path()).iter().map(|place| place.2).sum();
             assert!(memory.mapped_bytes >= (ROWS * DIM * 4) as u64 + stored, "{memory:?}");
         }
@@ -107,4 +107,19 @@ fn any_bytes_in_their_place_give_true_distances_and_are_found() {
     }
     let error = vdb::database::verify(&path, &Job::default()).unwrap_err();
     assert!(error.message().contains("finer codes"), "{error}");
+}
+
+#[test]
+fn of_many_copies_of_a_query_few_are_read() {
+    for metric in [Metric::L2, Metric::Cosine] {
+        let mut set = Set::typical(metric, ROWS, DIM);
+        let copied = set.row(7).to_vec();
+        for row in set.rows.chunks_exact_mut(DIM).skip(1_000).step_by(9).take(300) {
+            row.copy_from_slice(&copied);
+        }
+        let index = Index::new(set, &BuildParams::default());
+        let (answer, stats) = search_counted(&index.db, &copied, K, &plain());
+        assert!(answer.distances.iter().all(|distance| *distance < 1e-6), "{answer:?}");
+        assert!(stats.rows_reranked <= 3 * K as u64, "{} rows read", stats.rows_reranked);
+    }
 }
