@@ -60,19 +60,24 @@ def store(path, rows, unit):
             block.tofile(file)
 
 
+def distances(block, query, metric):
+    """From a query to some rows, in 64 bits: what orders them under the metric, rows being of length one under cosine."""
+    block, query = block.astype(np.float64), query.astype(np.float64)
+    return -(block @ query) if metric == "ip" else ((block - query) ** 2).sum(1)
+
+
 def nearest(rows, queries, metric):
     """The nearest rows of each query and their distances: candidates by 32-bit products, ranked in 64 bits."""
-    near, distances = np.empty((len(queries), NEAR), np.int64), np.empty((len(queries), NEAR))
+    near, far_off = np.empty((len(queries), NEAR), np.int64), np.empty((len(queries), NEAR))
     squares = 0 if metric == "ip" else np.einsum("ij,ij->i", rows, rows) / 2
     for i, query in enumerate(queries):
         if i % 32 == 0:
             far = squares - queries[i:i + 32] @ rows.T
         found = np.argpartition(far[i % 32], 2 * NEAR)[:2 * NEAR]
-        block, query = rows[found].astype(np.float64), query.astype(np.float64)
-        exact = -(block @ query) if metric == "ip" else ((block - query) ** 2).sum(1)
+        exact = distances(rows[found], query, metric)
         order = np.argsort(exact)[:NEAR]
-        near[i], distances[i] = found[order], exact[order]
-    return near, distances
+        near[i], far_off[i] = found[order], exact[order]
+    return near, far_off
 
 
 def prepare(spec, args):
@@ -136,17 +141,25 @@ def build(job, peer):
     return {"anon_at_start": start, "seconds": time.perf_counter() - clock}
 
 
-def recall_by(truth, k):
-    """Share of the k nearest that was found. A row as near as the k-th counts, so that ties cost nobody."""
+def recall_by(truth, k, rows, queries, metric):
+    """Share of the k nearest that was found. A row as near as the k-th counts, so that ties cost nobody, however many
+    copies of a row there are: what truth does not name is measured."""
     kth = truth["distances"][:, k - 1:k]
-    near = truth["distances"] <= kth + np.maximum(np.abs(kth) * 1e-6, 1e-12)
-    near = [set(ids[good].tolist()) for ids, good in zip(truth["ids"], near)]
-    return lambda found: sum(min(k, len(a & set(ids.tolist()))) for a, ids in zip(near, found)) / (len(near) * k)
+    limits = kth + np.maximum(np.abs(kth) * 1e-6, 1e-12)
+    near = [set(ids[good].tolist()) for ids, good in zip(truth["ids"], truth["distances"] <= limits)]
+
+    def hits(i, ids):
+        ids = set(ids.tolist())
+        others = sorted(id for id in ids - near[i] if 0 <= id < len(rows))
+        return min(k, len(ids & near[i]) + (distances(rows[others], queries[i], metric) <= limits[i]).sum())
+
+    return lambda found: sum(hits(i, ids) for i, ids in enumerate(found)) / (len(near) * k)
 
 
 def search(job, peer):
     queries, k = np.array(vectors(Path(job["folder"], "query.fbin"))), job["k"]
-    recall, rng = recall_by(np.load(Path(job["folder"], "truth.npz")), k), np.random.default_rng(job["round"])
+    rows, truth = vectors(Path(job["rows_file"])), np.load(Path(job["folder"], "truth.npz"))
+    recall, rng = recall_by(truth, k, rows, queries, job["metric"]), np.random.default_rng(job["round"])
     before, points = resident(), []
     peer.open(job["index"], job["rows"], job["dim"], job["metric"], job["threads"])
     for group in job["settings"] or peer.settings(job["rows"]):
@@ -161,6 +174,8 @@ def search(job, peer):
             last = point["recall"]
         if enough and not job["settings"]:
             break
+    # The rows that recall was measured by are none of the peer's memory.
+    del recall, rows
     after = resident()
     return {"points": points, "anon": after[0] - before[0], "file": after[1] - before[1]}
 
