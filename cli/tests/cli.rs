@@ -318,7 +318,7 @@ fn links_are_made_as_asked_and_shown() {
         assert_eq!(report["links"], links, "{asked}");
         let info = bench.json(&["info", "index", "--json"]);
         assert_eq!(info["links"], links, "{asked}");
-        let bytes = if links { 64 * ROWS as u64 } else { 0 };
+        let bytes = if links { 128 * ROWS as u64 } else { 0 };
         assert_eq!(info["segments"][0]["link_bytes"], bytes, "{asked}");
         assert_eq!(info["memory"]["link_bytes"].as_u64().unwrap() > 0, links, "{asked}");
         let text = bench.ok(&["info", "index"]);

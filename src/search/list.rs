@@ -191,6 +191,26 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_follows_the_kth_distance_but_for_products() {
+        let mut list = WalkList::default();
+        for (length, share) in [(16, -0.1), (32, -0.05), (64, 0.0), (256, 0.1), (1_024, 0.2)] {
+            list.reset(length, Metric::L2).unwrap();
+            for kth in [0.0, 1e-3, 2.0] {
+                assert!((list.limit(kth) - kth * (1.0 + share)).abs() < 1e-6, "{length} rows, {kth}");
+            }
+            // Of an estimate below zero a share goes up, too.
+            assert!((list.limit(-1.0) + 1.0 - share).abs() < 1e-6);
+            assert_eq!(list.limit(f32::INFINITY), f32::INFINITY);
+            list.reset(length, Metric::InnerProduct).unwrap();
+            assert_eq!(list.limit(2.0), f32::INFINITY);
+        }
+        list.reset(64, Metric::Cosine).unwrap();
+        (0..10).for_each(|position| list.offer(position, position as f32));
+        list.begin(4.0, Some(2));
+        assert_eq!(list.near.iter().map(|near| position(*near)).collect::<Vec<_>>(), [0, 1, 3, 4]);
+    }
+
+    #[test]
     fn a_list_keeps_the_closest_in_any_order() {
         let mut random = SplitMix64::new(6);
         let mut offered: Vec<(f32, u32)> =
