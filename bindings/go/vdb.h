@@ -300,7 +300,9 @@ typedef struct vdb_t vdb_t;
 #define VDB_CACHE_OFF  UINT64_MAX  /**< For cache sizes: no cache. */
 
 #define VDB_OPEN_NO_MMAP  (1u << 0)  /**< Read by system calls alone: a failing disk is VDB_IO, never a
-                                          signal. For plugins. */
+                                          signal. For plugins. Finer codes, which would be a read each, are
+                                          not asked: more rows are read, and about one answer in thirty
+                                          thousand is another. */
 #define VDB_OPEN_CHECK    (1u << 1)  /**< Check every byte before use, not only headers, tree and codes. */
 
 /** How to open an index. */

@@ -39,7 +39,7 @@ impl Reversed {
         Ok(Reversed { rows: 0..0, chosen, choices_a_part, ends: Vec::new(), choosers: Vec::new() })
     }
 
-    /// Goes on to the next rows, at least one. O(all links).
+    /// Goes on to the next rows, at least one. O(all links), on the calling thread.
     ///
     /// # Errors
     /// `VDB_OUT_OF_MEMORY`.

@@ -24,7 +24,8 @@ const MAGIC: u64 = u64::from_le_bytes(*b"vdbindex");
 /// For cache sizes: no cache.
 pub const VDB_CACHE_OFF: u64 = u64::MAX;
 
-/// Read by system calls alone: a failing disk is VDB_IO, never a signal. For plugins.
+/// Read by system calls alone: a failing disk is VDB_IO, never a signal. For plugins. Finer codes, which would be a
+/// read each, are not asked: more rows are read, and about one answer in thirty thousand is another.
 pub const VDB_OPEN_NO_MMAP: u32 = 1 << 0;
 /// Check every byte before use, not only headers, tree and codes.
 pub const VDB_OPEN_CHECK: u32 = 1 << 1;

@@ -69,15 +69,11 @@ impl MetRows {
     /// Adds a row; true if it was not there. Room was made by [`reserve`](Self::reserve).
     #[inline]
     pub fn add(&mut self, position: u32) -> bool {
-        let (block, bit) = (position / BLOCK, 1 << (position % BLOCK));
-        let slot = self.slot(block);
-        let entry = self.slots[slot];
-        // Whether a block is new cannot be foreseen: no branch asks.
-        let free = entry == FREE;
-        let entry = if free { u64::from(block) << 32 } else { entry };
-        self.used += usize::from(free);
-        self.slots[slot] = entry | bit;
-        entry & bit == 0
+        let bit = 1 << (position % BLOCK);
+        let slot = self.entry(position / BLOCK);
+        let fresh = *slot & bit == 0;
+        *slot |= bit;
+        fresh
     }
 
     /// Adds a row; true if it was not there.

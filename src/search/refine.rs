@@ -2,7 +2,8 @@
 //!
 //! In: candidates with a lower bound by their codes. Out: the same, those that may be among the k nearest with the
 //! lower bound of their finer codes, which is closer to their distance: most need not be read. They are taken in the
-//! order of their bounds; the first bound above the k-th smallest finer upper bound ends it.
+//! order of their bounds; the first bound above the k-th smallest finer upper bound ends it. Where vectors are not
+//! mapped there are none, and an answer may differ where a bound fails, about one neighbour in thirty thousand.
 
 use crate::kernels::Kernels;
 use crate::search::scratch::QueryScratch;
@@ -10,7 +11,8 @@ use crate::search::snapshot::Snapshot;
 use crate::store::finer::{Estimate, FinerCodes};
 use crate::types::Result;
 
-/// Deviations from an estimate to its bounds. They are a sixth as wide as those of the codes: wide ones cost few rows.
+/// Deviations from an estimate to its bounds, which are so much closer than those of the codes that a width at which
+/// hardly one fails costs few rows.
 const EPSILON: f32 = 4.0;
 /// Candidates whose finer codes travel from memory at the same time.
 const TOGETHER: usize = 32;
@@ -65,7 +67,6 @@ fn refine_segment(
                     break;
                 }
                 (taken[count], positions[count]) = (nth, candidate.position);
-                finer.prefetch(kernels, candidate.position);
                 count += 1;
             }
             nth += 1;

@@ -9,9 +9,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, TryLockError};
 
+use crate::index::segment::SegmentIndex;
 use crate::kernels::judge::LANES;
+use crate::kernels::Kernels;
 use crate::memory::budget::{Budget, Share};
-use crate::memory::{try_collect, try_reserve, try_vec, try_with_capacity, AlignedBytes};
+use crate::memory::{try_collect, try_hold, try_reserve, try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::Factors;
 use crate::quantize::query::PreparedQuery;
 use crate::search::candidates::Candidates;
@@ -67,6 +69,18 @@ impl QueryScratch {
     pub fn asked(&mut self) -> (Asked<'_>, &[Scored<u32>]) {
         let QueryScratch { prepared, bases, leaves, candidates, walk, .. } = self;
         (Asked { prepared, bases, candidates, list: walk }, leaves)
+    }
+
+    /// Makes the forms of the query that a segment wants, and room for its distances to the centres.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn prepare(&mut self, kernels: &Kernels, index: &SegmentIndex, query: &[f32]) -> Result<()> {
+        let quantiser = &index.quantiser;
+        let (rotation, shape, metric) = (&quantiser.rotation, quantiser.shape, quantiser.metric);
+        self.prepared.reserve(shape, metric, query.len())?;
+        self.prepared.prepare(kernels, rotation, quantiser.mean(), shape, metric, query);
+        try_hold(&mut self.bases, index.tree.centres().len())
     }
 
     /// The most bytes of the lists that grow with `k` when it is answered out of `rows` rows, with a walk over `list`.

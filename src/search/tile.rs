@@ -8,7 +8,6 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::index::filter;
 use crate::index::links::Links;
-use crate::index::segment::SegmentIndex;
 use crate::index::tree::Tree;
 use crate::kernels::Kernels;
 use crate::memory::{try_hold, try_reserve, try_with_capacity};
@@ -106,15 +105,6 @@ fn rounds(
 }
 
 impl QueryScratch {
-    /// Makes the forms of the query, and room for its distances to the centres.
-    pub(super) fn prepare(&mut self, kernels: &Kernels, index: &SegmentIndex, query: &[f32]) -> Result<()> {
-        let quantiser = &index.quantiser;
-        let (rotation, shape, metric) = (&quantiser.rotation, quantiser.shape, quantiser.metric);
-        self.prepared.reserve(shape, metric, query.len())?;
-        self.prepared.prepare(kernels, rotation, quantiser.mean(), shape, metric, query);
-        try_hold(&mut self.bases, index.tree.centres().len())
-    }
-
     fn found(&self, plan: &Plan<'_>) -> usize {
         if plan.rerank_all {
             self.top.len()

@@ -104,12 +104,7 @@ fn follow(
         // While these travel, those of the step before have arrived.
         estimated += waiting as u64;
         let offer = |list: &mut WalkList, position, estimate| {
-            let place = list.insert(estimate, position);
-            // It is left in the next step.
-            if place < at + LEFT_TOGETHER {
-                scan.kernels.prefetch_lines(bytemuck::cast_slice(links.of(position)));
-            }
-            at = at.min(place);
+            at = at.min(list.insert(estimate, position));
         };
         scan.rows(&arrived[..waiting], links, asked, stage, offer);
         (arriving, arrived, waiting) = (arrived, arriving, count);

@@ -1,8 +1,9 @@
 //! Finer codes of all rows, four bits a dimension, which stand between the candidates of a search and its rows.
 //!
-//! An eighth of the bytes of a row of floats, with bounds a sixth as wide as those of one-bit codes: most candidates
-//! need not be read. They are mapped as the vectors are, and belong to them: navigation does not touch them. Only their
-//! factors are in memory. All are relative to the mean of the rows, where queries are shifted to.
+//! An eighth of the bytes of a row of floats, with bounds less than a fifth as wide as those of one-bit codes (tests of
+//! `quantize::estimate` say so): most candidates need not be read. They are mapped as the vectors are, and belong to
+//! them: navigation does not touch them. Only their factors are in memory. All are relative to the mean of the rows,
+//! where queries are shifted to.
 
 use crate::kernels::Kernels;
 use crate::memory::AlignedBytes;
@@ -80,13 +81,6 @@ impl FinerCodes {
         self.mapping.len() as u64
     }
 
-    /// Asks for the codes of a row.
-    #[inline]
-    pub fn prefetch(&self, kernels: &Kernels, position: u32) {
-        let stride = self.shape.row_bytes();
-        kernels.prefetch_lines(&self.mapping[position as usize * stride..][..stride]);
-    }
-
     /// Estimates the rows at `positions` into `out`; both lists have as many places.
     pub fn estimates(
         &self,
@@ -107,6 +101,103 @@ impl FinerCodes {
             let distance = base + offset - scale * (at_zero + a_unit * *counted as f32);
             let deviation = scale * self.error_width * query.length + ROUNDING * (base + offset.abs());
             *out = Estimate { distance: unit * distance, deviation: unit * deviation };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quantize::encode::Encoder;
+    use crate::quantize::rotation::Rotation;
+    use crate::types::rng::SplitMix64;
+    use crate::types::Status;
+    use crate::vfs::open_outside;
+
+    const DIM: usize = 512;
+    const ROWS: usize = 60;
+    const COARSE: CodeShape = CodeShape { padded: DIM, bits: 1 };
+
+    /// The bytes, mapped.
+    fn mapped(bytes: &[u8]) -> Mapping {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("codes"), bytes).unwrap();
+        let file = open_outside(&dir.path().join("codes")).unwrap();
+        file.map(0, bytes.len() as u64).unwrap().unwrap()
+    }
+
+    fn factors(of: &[f32]) -> AlignedBytes {
+        let mut bytes = AlignedBytes::zeroed(of.len() * 4).unwrap();
+        bytes.as_mut_slice::<f32>().copy_from_slice(of);
+        bytes
+    }
+
+    #[test]
+    fn estimates_are_within_their_bounds() {
+        let kernels = Kernels::detect();
+        let rotation = Rotation::new(DIM, 5).unwrap();
+        let mut random = SplitMix64::new(9);
+        let mut unit = || -> Vec<f32> {
+            let row: Vec<f32> = (0..DIM).map(|_| random.next_f32() - 0.3).collect();
+            let length = kernels.dot_f32(&row, &row).sqrt();
+            row.iter().map(|x| x / length).collect()
+        };
+        let (rows, query): (Vec<Vec<f32>>, _) = ((0..ROWS).map(|_| unit()).collect(), unit());
+        let mut mean = vec![0.0; DIM];
+        rows.iter().for_each(|row| mean.iter_mut().zip(row).for_each(|(m, x)| *m += x / ROWS as f32));
+        let mut rotated_mean = vec![0.0; DIM];
+        rotation.apply(kernels, &mean, &mut rotated_mean);
+        let shape = CodeShape { bits: BITS, ..COARSE };
+        let mut encoder = Encoder::new(kernels, shape, Metric::L2, &rotated_mean).unwrap();
+        let (mut codes, mut numbers, mut width) = (vec![0; ROWS * shape.row_bytes()], Vec::new(), 0.0);
+        for (row, code) in rows.iter().zip(codes.chunks_exact_mut(shape.row_bytes())) {
+            let mut rotated = vec![0.0; DIM];
+            rotation.apply(kernels, row, &mut rotated);
+            let (factors, one) = encoder.encode(&rotated, &rotated_mean, code);
+            numbers.extend([factors.offset, factors.scale]);
+            width += one / ROWS as f32;
+        }
+        for metric in [Metric::L2, Metric::Cosine] {
+            let finer =
+                FinerCodes::new(mapped(&codes), factors(&numbers), COARSE, metric, width, ROWS as u32)
+                    .unwrap();
+            let mut prepared = PreparedQuery::default();
+            prepared.prepare(kernels, &rotation, &rotated_mean, COARSE, metric, &query);
+            let positions: Vec<u32> = (0..ROWS as u32).rev().collect();
+            let (mut counted, mut estimates) = ([0; ROWS], [Estimate::default(); ROWS]);
+            let levels = finer.levels(kernels, &prepared);
+            finer.estimates(kernels, &prepared, levels, &positions, &mut counted, &mut estimates);
+            for (position, Estimate { distance, deviation }) in positions.iter().zip(estimates) {
+                let squared: f32 =
+                    rows[*position as usize].iter().zip(&query).map(|(a, b)| (a - b) * (a - b)).sum();
+                let truth = if metric == Metric::L2 { squared } else { 0.5 * squared };
+                assert!(deviation > 0.0 && deviation < 0.02 * truth, "{deviation} of {truth}");
+                assert!((distance - truth).abs() < 5.0 * deviation, "{distance} +- {deviation}, not {truth}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let rows = ROWS as u32;
+        let code_bytes = ROWS * DIM / 2;
+        let meet = |bytes, numbers: &[f32], coarse, metric| {
+            let codes = mapped(&vec![0; bytes]);
+            FinerCodes::new(codes, factors(numbers), coarse, metric, 0.1, rows)
+                .map_err(|error| error.status())
+        };
+        let fit = vec![1.0; 2 * ROWS];
+        assert!(meet(code_bytes, &fit, COARSE, Metric::L2).is_ok());
+        let mut infinite = fit.clone();
+        infinite[7] = f32::INFINITY;
+        for (bytes, numbers, coarse, metric) in [
+            (code_bytes - 1, &fit[..], COARSE, Metric::L2),
+            (code_bytes, &fit[1..], COARSE, Metric::L2),
+            (code_bytes, &infinite[..], COARSE, Metric::L2),
+            (code_bytes, &fit[..], CodeShape { bits: 2, ..COARSE }, Metric::L2),
+            (code_bytes, &fit[..], COARSE, Metric::InnerProduct),
+        ] {
+            assert_eq!(meet(bytes, numbers, coarse, metric).err(), Some(Status::Corrupt));
         }
     }
 }
