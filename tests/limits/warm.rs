@@ -77,8 +77,9 @@ fn a_warm_search_allocates_nothing() {
     }
 }
 
-/// Allocations on all threads while `work` runs, once it has run often enough for all buffers to have grown. The least of
-/// a few runs: which thread takes which buffers is chance, and one that seldom came to work may have grown none yet.
+/// Allocations on all threads while `work` runs, once it has run often enough for all buffers to have grown. The
+/// least of a few runs: which thread takes which buffers is chance, and one that seldom came to work may have grown
+/// none yet.
 fn warm_calls(mut work: impl FnMut()) -> usize {
     (0..20).for_each(|_| work());
     let calls = (0..5).map(|_| {
