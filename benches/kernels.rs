@@ -238,12 +238,14 @@ fn bandwidth(bench: &Bench) {
 }
 
 fn estimate(bench: &Bench) {
-    for (code_planes, query_planes) in [(1, 4), (1, 1), (1, 6), (4, 4)] {
-        let name = format!("estimate {code_planes}x{query_planes}");
+    for (code_planes, query_planes, dim) in [(1, 4, DIM), (1, 1, DIM), (1, 6, DIM), (4, 4, DIM), (1, 4, 768)]
+    {
+        let width = if dim == DIM { String::new() } else { format!(", {dim}") };
+        let name = format!("estimate {code_planes}x{query_planes}{width}");
         if !bench.wants_of(&name) {
             continue;
         }
-        let shape = Shape { code_planes, query_planes, plane_bytes: DIM / 8 };
+        let shape = Shape { code_planes, query_planes, plane_bytes: dim / 8 };
         let codes = Rows::new(shape.row_bytes(), |x| x as u8);
         let mut rng = SplitMix64::new(2);
         let planes: Vec<u8> = (0..shape.query_bytes()).map(|_| rng.next_u64() as u8).collect();

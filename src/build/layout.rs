@@ -169,8 +169,7 @@ impl BuildLayout {
 
     /// Bytes of codes, factors (of finer codes too), ids and links, which are in memory while a segment is searched.
     pub fn row_memory_bytes(&self) -> u64 {
-        // Of the links the centres of the rows are made when they are read.
-        let links = if self.links { LINKS_A_ROW * 4 + 2 } else { 0 };
+        let links = if self.links { LINKS_A_ROW * 4 } else { 0 };
         let finer = if self.finer() { std::mem::size_of::<Factors>() } else { 0 };
         self.coded_bytes() + self.rows * (links + finer) as u64
     }

@@ -97,7 +97,7 @@ pub fn build(
         index.codes = Codes::new(layout.shape, AlignedBytes::empty(), AlignedBytes::empty(), 0)?;
         let links = links::links(work, &index, fine, &transform.middle, &held)?;
         index.codes = read_codes(layout, &*writer.file(), &written)?;
-        index.links = Some(Links::new(layout.rows as u32, links, &index.tree)?);
+        index.links = Some(Links::new(layout.rows as u32, links)?);
         lap("link");
     }
     let (table, links) = measure(work, layout, index, writer.file(), offsets, &truth, &positions)?;

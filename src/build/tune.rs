@@ -344,7 +344,7 @@ fn overshoots(work: &Work<'_>, segment: &Segment, truth: &Truth, targets: &[Targ
             let node = index.tree.leaf(index.tree.leaf_of(*position));
             let centre = index.tree.centre(node.centre);
             let base =
-                crate::search::descend::centre_distance(work.kernels, quantiser.metric, centre, &prepared);
+                crate::search::bases::centre_distance(work.kernels, quantiser.metric, centre, &prepared);
             let (mut estimate, mut deviation) = ([0.0], [0.0]);
             let factors = index.codes.factors(*position, 1);
             estimates(

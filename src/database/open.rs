@@ -301,7 +301,7 @@ fn load_segment(
     let rows_u32 = u32::try_from(rows).map_err(|_| Error::corrupt("more rows than a segment may have"))?;
     let ids =
         Ids::new(rows_u32, id_width, read(SectionKind::IDS, "ids")?, read(SectionKind::ID_ORDER, "ids")?)?;
-    let (links, recall_table) = load_links(file, rows_u32, &tree, &mut read)?;
+    let (links, recall_table) = load_links(file, rows_u32, &mut read)?;
     let section = require(file, SectionKind::VECTORS)?;
     let expected = rows.checked_mul(row_stride(dim * manifest.element_type.bytes()) as u64);
     if expected != Some(section.bytes) {
@@ -338,7 +338,6 @@ fn load_segment(
 fn load_links(
     file: &SegmentFile,
     rows: u32,
-    tree: &Tree,
     read: &mut dyn FnMut(SectionKind, &'static str) -> Result<AlignedBytes>,
 ) -> Result<(Option<Links>, RecallTable)> {
     let linked = file.section(SectionKind::LINKS).is_some_and(|section| section.is_known());
@@ -360,7 +359,7 @@ fn load_links(
         None => RecallTable::default(),
     };
     let links = match linked {
-        true => Some(Links::new(rows, read(SectionKind::LINKS, "links")?, tree)?),
+        true => Some(Links::new(rows, read(SectionKind::LINKS, "links")?)?),
         false => None,
     };
     Ok((links, recall_table))

@@ -62,6 +62,12 @@ impl Ids {
         }
     }
 
+    /// The id of a position as it lies in memory.
+    #[inline]
+    pub fn bytes_of(&self, position: u32) -> &[u8] {
+        &self.ids[position as usize * self.width..][..self.width]
+    }
+
     /// The position of an id. O(log rows), O(1) where ids are 0..rows.
     pub fn position(&self, id: u64) -> Option<u32> {
         let by_id = self.by_id.as_slice::<u32>();

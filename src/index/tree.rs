@@ -9,7 +9,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::memory::{try_vec, try_with_capacity, AlignedBytes};
+use crate::index::centres::Centres;
+use crate::memory::{try_collect, try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::types::{Error, Result};
 
@@ -88,6 +89,10 @@ pub struct Tree {
     shape: CodeShape,
     leaf_nodes: Vec<u32>,
     level_starts: Vec<u32>,
+    /// What a descent reads of the factors, in arrays of their own.
+    code_factors: Vec<Factors>,
+    spreads: Vec<f32>,
+    centre_of: Centres,
 }
 
 impl Tree {
@@ -122,7 +127,14 @@ impl Tree {
         for (number, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_leaf()) {
             leaf_nodes[node.first_leaf as usize] = number as u32;
         }
-        Ok(Tree { parts, shape, leaf_nodes, level_starts })
+        let factors = parts.factors.as_slice::<NodeFactors>();
+        let code_factors = try_collect(factors.iter().map(|factors| factors.code))?;
+        let spreads = try_collect(factors.iter().map(|factors| factors.spread))?;
+        let children = &nodes[root.first_child as usize..][..root.child_count as usize];
+        let ends = children.iter().map(|child| child.first_row + child.row_count);
+        let ends = if children.is_empty() { try_vec(1, root.row_count)? } else { try_collect(ends)? };
+        let centre_of = Centres::new(ends)?;
+        Ok(Tree { parts, shape, leaf_nodes, level_starts, code_factors, spreads, centre_of })
     }
 
     /// All nodes, the root first.
@@ -135,6 +147,24 @@ impl Tree {
     #[inline]
     pub fn factors(&self) -> &[NodeFactors] {
         self.parts.factors.as_slice()
+    }
+
+    /// The factors of the nodes' codes.
+    #[inline]
+    pub fn code_factors(&self) -> &[Factors] {
+        &self.code_factors
+    }
+
+    /// See [`NodeFactors::spread`].
+    #[inline]
+    pub fn spreads(&self) -> &[f32] {
+        &self.spreads
+    }
+
+    /// The centre that the code of a row is relative to.
+    #[inline]
+    pub fn centre_of(&self, position: u32) -> u32 {
+        self.centre_of.of(position)
     }
 
     /// The codes of `count` nodes from `first` on.
@@ -208,7 +238,9 @@ impl Tree {
 
     /// Bytes in memory.
     pub fn memory_bytes(&self) -> u64 {
-        self.stored_bytes() + (self.leaf_nodes.len() * 4 + self.level_starts.len() * 4) as u64
+        let lists = self.leaf_nodes.len() + self.level_starts.len();
+        let factors = std::mem::size_of_val(&*self.code_factors) + std::mem::size_of_val(&*self.spreads);
+        self.stored_bytes() + (lists * 4 + factors) as u64 + self.centre_of.memory_bytes()
     }
 }
 

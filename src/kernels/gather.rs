@@ -5,8 +5,9 @@
 
 use super::prefetch::{prefetch_line, LINE_BYTES};
 
-/// How many bytes of rows travel while one is worked on: 16 rows of 128 bytes, the best of 8, 16 and 32 on Zen 4.
-const AHEAD_BYTES: usize = 2048;
+/// How many bytes of rows travel while one is worked on: the best of 2, 4 and 8 KiB on Zen 4
+/// (`docs/experiments.md`: which cache is asked for).
+const AHEAD_BYTES: usize = 8192;
 
 /// A list of rows, all inside their block.
 #[derive(Clone, Copy)]

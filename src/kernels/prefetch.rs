@@ -1,5 +1,9 @@
 //! Hints that a slice will be read soon, so that its cache lines travel while other work is done.
 //!
+//! Lines are asked for into the second cache: on Zen 4 the first has some twenty places for lines that travel, and one
+//! that has none left keeps the core waiting, where the second has about twice as many. What a search reads is random,
+//! so that these places are what it is bound by: twice the rows a second (`docs/experiments.md`).
+//!
 //! In: a slice. Out: nothing; a hint changes no answer. Calls nothing.
 
 use super::Kernels;
@@ -54,7 +58,7 @@ pub(super) fn prefetch_line(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of x86-64, and a prefetch of any address, valid or not, has no effect but on caches.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
     }
     #[cfg(all(target_arch = "aarch64", not(miri)))]
     // SAFETY: PRFM is part of AArch64, and a prefetch of any address, valid or not, has no effect but on caches.

@@ -41,6 +41,12 @@ impl Candidate {
         let place = u64::from(self.segment) << 32 | u64::from(self.position);
         u128::from(rank(self.bound)) << 64 | u128::from(place)
     }
+
+    /// The same among candidates of one segment.
+    #[inline]
+    pub fn rank_in_segment(&self) -> u64 {
+        u64::from(rank(self.bound)) << 32 | u64::from(self.position)
+    }
 }
 
 /// The candidates of one query.
@@ -226,16 +232,16 @@ impl Candidates {
         self.list.get(nth)
     }
 
-    /// Gives the `nth` candidate, which was asked for in order, a bound that is not below its own.
-    #[inline]
-    pub fn raise(&mut self, nth: usize, bound: f32) {
-        let held = &mut self.list[nth].bound;
-        *held = held.max(bound);
+    /// The closed candidates of a segment, in any order. Their bounds may be raised.
+    pub fn of_segment(&mut self, segment: u32) -> &mut [Candidate] {
+        self.ordered = 0;
+        first_where(&mut self.list, |candidate| candidate.segment == segment)
     }
 
-    /// To be called when bounds were raised: candidates come in the order of those that they have now.
-    pub fn order_again(&mut self) {
+    /// Drops the candidates with a greater bound.
+    pub fn keep_within(&mut self, limit: f32) {
         self.ordered = 0;
+        self.list.retain(|candidate| candidate.bound <= limit);
     }
 
     fn order_more(&mut self) {
@@ -262,6 +268,18 @@ impl Candidates {
             self.list.truncate(self.capacity);
         }
     }
+}
+
+/// Puts the candidates of which `holds` is true before the others; those.
+pub fn first_where(list: &mut [Candidate], holds: impl Fn(&Candidate) -> bool) -> &mut [Candidate] {
+    let mut count = 0;
+    for nth in 0..list.len() {
+        if holds(&list[nth]) {
+            list.swap(count, nth);
+            count += 1;
+        }
+    }
+    &mut list[..count]
 }
 
 fn capacity(k: usize) -> usize {
@@ -318,6 +336,27 @@ mod tests {
                 rows.swap(i, random.below(i as u64 + 1) as usize);
             }
         }
+    }
+
+    #[test]
+    fn what_bounds_rule_out_goes_and_the_rest_comes_in_their_order() {
+        let mut random = SplitMix64::new(12);
+        let mut candidates = Candidates::default();
+        candidates.reset(500, 60_000, f32::INFINITY).unwrap();
+        for position in 0..500 {
+            let bound = random.next_f32();
+            candidates.push(Candidate { bound, segment: position % 3, position }, 2.0);
+        }
+        candidates.close();
+        assert!(candidates.in_order(70).is_some());
+        let mine = candidates.of_segment(1);
+        assert!(mine.len() == 167 && mine.iter().all(|candidate| candidate.segment == 1));
+        mine.iter_mut().for_each(|candidate| candidate.bound += 0.5);
+        candidates.keep_within(0.75);
+        let left: Vec<Candidate> = (0..).map_while(|nth| candidates.in_order(nth).copied()).collect();
+        assert!(left.is_sorted_by(|a, b| a.bound <= b.bound) && left.last().unwrap().bound <= 0.75);
+        let of_segment = |segment| left.iter().filter(|candidate| candidate.segment == segment).count();
+        assert!(of_segment(1) < 60 && of_segment(0) > 100 && of_segment(2) > 100, "{}", of_segment(1));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::memory::{try_hold, try_reserve};
 use crate::quantize::encode::{metric_weights, CodeShape};
 use crate::quantize::estimate;
 use crate::quantize::query::PreparedQuery;
+use crate::search::bases::Bases;
 use crate::search::scratch::{QueryScratch, StageScratch, BLOCK_ROWS};
 use crate::stats::SearchStats;
 use crate::topk::heap::{rank, Scored};
@@ -29,6 +30,8 @@ const NODES_MIN: usize = 12;
 /// Nodes that codes let through, for each one wanted.
 const FILTER_SLACK: u64 = 2;
 
+/// Nodes that are gathered before the best of them are chosen.
+const ROOM_MIN: usize = 64;
 /// Centroids that are asked for ahead of their turn.
 const PREFETCH_AHEAD: usize = 4;
 
@@ -41,7 +44,7 @@ pub struct Route {
     pub spread_weight: f32,
 }
 
-/// Fills `query.leaves` for the leaves of `route`, once [`rank_centres`] has filled `query.bases`.
+/// Fills `query.leaves` for the leaves of `route`; `query.prepared` is ready.
 ///
 /// # Errors
 /// `VDB_OUT_OF_MEMORY`: the lists have a place for each node of a level at most.
@@ -62,49 +65,42 @@ pub fn descend(
         leaves.extend((0..tree.leaf_count()).map(|leaf| Scored { distance: 0.0, key: leaf }));
         return Ok(());
     }
-    let ranking = Ranking::new(kernels, index, prepared, bases, route.spread_weight);
+    let ranking = Ranking::new(kernels, index, prepared, route.spread_weight);
     let nodes = tree.nodes();
-    let root = &nodes[0];
-    stage.frontier.clear();
-    try_reserve(&mut stage.frontier, bases.len())?;
-    try_reserve(leaves, bases.len())?;
-    for (nth, base) in bases.iter().enumerate() {
-        let node = root.first_child + nth as u32;
-        let score = ranking.order(node).score(*base, tree.factors()[node as usize].spread);
-        keep(nodes, node, score, &mut stage.frontier, leaves);
-    }
     let breadth = (u64::from(probes) * BREADTH).max(u64::from(probes) + BREADTH_MIN);
+    // The root leads to its children whatever its score.
+    stage.frontier.clear();
+    try_reserve(&mut stage.frontier, 1)?;
+    stage.frontier.push(Scored { distance: 0.0, key: 0 });
     while !stage.frontier.is_empty() {
         cut(&mut stage.frontier, nodes, breadth, NODES_MIN);
-        let StageScratch { frontier, next, counted, products, .. } = stage;
+        let StageScratch { frontier, next, counted, estimates, products, .. } = stage;
+        let order = ranking.order(nodes[frontier[0].key as usize].first_child);
         let children: u64 = frontier.iter().map(|n| u64::from(nodes[n.key as usize].child_count)).sum();
         stats.nodes_ranked += children;
         next.clear();
         try_reserve(next, children as usize)?;
         try_hold(products, children as usize)?;
-        if children > FILTER_SLACK * u64::from(probes) {
-            for node in frontier.iter() {
-                ranking.by_codes(&nodes[node.key as usize], counted, next);
-            }
+        // The codes of the root's children are relative to themselves.
+        if children > FILTER_SLACK * u64::from(probes) && frontier[0].key != 0 {
+            let inner = frontier.iter().map(|n| &nodes[n.key as usize]).any(|n| n.leaf_count > n.child_count);
+            let (wanted, least) = if inner { (breadth, NODES_MIN) } else { (u64::from(probes), 1) };
             // Where links lead on from the leaves, codes choose well enough on every level.
+            let slack = if index.links.is_some() { 1 } else { FILTER_SLACK };
+            let mut best = Best::new(next, nodes, slack * wanted, slack as usize * least);
+            ranking.children_by_codes(frontier, order, bases, counted, estimates, &mut best);
             if index.links.is_none() {
-                cut_children(next, nodes, breadth, u64::from(probes));
-                ranking.again_by_bytes(next, products);
+                ranking.again_by_bytes(next, order, products);
             }
         } else {
-            for node in frontier.iter() {
-                let node = &nodes[node.key as usize];
-                let scores = ranking.by_bytes(node.first_child, node.child_count as usize, products);
-                next.extend(
-                    scores.iter().zip(node.first_child..).map(|(s, key)| Scored { distance: *s, key }),
-                );
-            }
+            ranking.children_by_bytes(frontier, order, products, next);
         }
         frontier.clear();
         try_reserve(frontier, next.len())?;
         try_reserve(leaves, next.len())?;
         for node in next.iter() {
-            keep(nodes, node.key, node.distance, frontier, leaves);
+            let list = if nodes[node.key as usize].is_leaf() { &mut *leaves } else { &mut *frontier };
+            list.push(*node);
         }
     }
     order(leaves, nodes, probes as usize);
@@ -129,41 +125,53 @@ fn place(node: &Scored<u32>) -> u64 {
     u64::from(rank(node.distance)) << 32 | u64::from(node.key)
 }
 
-/// Fills `query.bases`, the distances of the query to the centres of the codes, exact up to rounding in one fixed
-/// order. `query.prepared` is ready.
-pub fn rank_centres(kernels: &Kernels, index: &SegmentIndex, query: &mut QueryScratch) {
-    let QueryScratch { prepared, bases, .. } = query;
-    bases.clear();
-    let metric = index.quantiser.metric;
-    bases.extend(index.tree.centres().map(|centre| centre_distance(kernels, metric, centre, prepared)));
+/// The best of the nodes of a level: what is certain not to be among them is not looked at again.
+struct Best<'a> {
+    list: &'a mut Vec<Scored<u32>>,
+    nodes: &'a [Node],
+    /// Leaves that they should have below them, and nodes at least.
+    wanted: u64,
+    least: usize,
+    /// Nodes at which the list is cut next.
+    room: usize,
+    /// A node with a greater score is not among the best.
+    threshold: f32,
 }
 
-/// The distance of the query to one rotated centre.
-pub fn centre_distance(kernels: &Kernels, metric: Metric, centre: &[f32], prepared: &PreparedQuery) -> f32 {
-    match metric {
-        Metric::L2 => kernels.l2_f32(centre, &prepared.rotated),
-        Metric::Cosine => 0.5 * kernels.l2_f32(centre, &prepared.rotated),
-        Metric::InnerProduct => -kernels.dot_f32(centre, &prepared.rotated),
+impl<'a> Best<'a> {
+    fn new(list: &'a mut Vec<Scored<u32>>, nodes: &'a [Node], wanted: u64, least: usize) -> Self {
+        Best { list, nodes, wanted, least, room: ROOM_MIN.max(2 * least), threshold: f32::INFINITY }
+    }
+
+    /// Takes the nodes from `first` on, with these scores.
+    #[inline]
+    fn take(&mut self, first: u32, scores: &[f32]) {
+        for (key, distance) in (first..).zip(scores) {
+            // A score that is no number is looked at as any other.
+            if *distance > self.threshold {
+                continue;
+            }
+            self.list.push(Scored { distance: *distance, key });
+            if self.list.len() == self.room {
+                self.cut();
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        if cut(self.list, self.nodes, self.wanted, self.least) {
+            self.threshold = self.list.last().map_or(f32::INFINITY, |last| last.distance);
+        }
+        self.room = (2 * self.list.len()).max(ROOM_MIN);
     }
 }
 
-/// Puts a node where it belongs: leaves aside, inner nodes on the frontier.
-fn keep(
-    nodes: &[Node],
-    node: u32,
-    score: f32,
-    frontier: &mut Vec<Scored<u32>>,
-    leaves: &mut Vec<Scored<u32>>,
-) {
-    let list = if nodes[node as usize].is_leaf() { leaves } else { frontier };
-    list.push(Scored { distance: score, key: node });
-}
-
-/// Keeps the best nodes, at least `least`, that together have `wanted` leaves below them.
-fn cut(list: &mut Vec<Scored<u32>>, nodes: &[Node], wanted: u64, least: usize) {
+/// Keeps the best nodes, at least `least`, that together have `wanted` leaves below them. True if others there were:
+/// then they are in order, best first.
+fn cut(list: &mut Vec<Scored<u32>>, nodes: &[Node], wanted: u64, least: usize) -> bool {
     let below: u64 = list.iter().map(|n| u64::from(nodes[n.key as usize].leaf_count)).sum();
     if below <= wanted || list.len() <= least {
-        return;
+        return false;
     }
     // Sort little more than what stays: node sizes are close to their mean.
     let guess = (list.len() as u64 * wanted / below + 4) * 5 / 4;
@@ -174,11 +182,12 @@ fn cut(list: &mut Vec<Scored<u32>>, nodes: &[Node], wanted: u64, least: usize) {
     list[..head].sort_unstable_by_key(place);
     if let Some(end) = covering(&list[..head], nodes, wanted) {
         list.truncate(end.max(least));
-        return;
+        return true;
     }
     list.sort_unstable_by_key(place);
     let end = covering(list, nodes, wanted).unwrap_or(list.len());
     list.truncate(end.max(least));
+    true
 }
 
 /// The length of the shortest prefix with `wanted` leaves below it.
@@ -192,19 +201,12 @@ fn covering(list: &[Scored<u32>], nodes: &[Node], wanted: u64) -> Option<usize> 
         .map(|at| at + 1)
 }
 
-/// What the codes let through: among leaves twice the probes, among inner nodes twice the breadth.
-fn cut_children(list: &mut Vec<Scored<u32>>, nodes: &[Node], breadth: u64, probes: u64) {
-    let inner = list.iter().any(|node| !nodes[node.key as usize].is_leaf());
-    let (wanted, least) = if inner { (breadth, 2 * NODES_MIN) } else { (probes, 1) };
-    cut(list, nodes, FILTER_SLACK * wanted, least);
-}
-
 /// Scores of nodes for one query, comparable with the distances to the centres.
 struct Ranking<'a> {
     kernels: &'a Kernels,
+    index: &'a SegmentIndex,
     tree: &'a Tree,
     prepared: &'a PreparedQuery,
-    bases: &'a [f32],
     shape: CodeShape,
     /// The part of every distance that only the query decides.
     constant: f32,
@@ -242,7 +244,6 @@ impl<'a> Ranking<'a> {
         kernels: &'a Kernels,
         index: &'a SegmentIndex,
         prepared: &'a PreparedQuery,
-        bases: &'a [f32],
         spread_weight: f32,
     ) -> Self {
         let shape = index.quantiser.shape;
@@ -254,9 +255,9 @@ impl<'a> Ranking<'a> {
             if metric == Metric::InnerProduct { -spread_weight * prepared.length } else { spread_weight };
         Ranking {
             kernels,
+            index,
             tree: &index.tree,
             prepared,
-            bases,
             shape,
             constant,
             lower: Order::Weighted(spread_weight),
@@ -268,9 +269,9 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// How a node is ranked among those of its level. Cells and leaves as it was tuned for them; nodes above the cells
-    /// as these were gathered, by the distance of their centroids or, under cosine, by direction: another order would
-    /// pass over the one that has what is close (`docs/experiments.md`).
+    /// How the nodes of a level are ranked, one of which is `node`. Cells and leaves as it was tuned for them; nodes
+    /// above the cells as these were gathered, by the distance of their centroids or, under cosine, by direction:
+    /// another order would pass over the one that has what is close (`docs/experiments.md`).
     fn order(&self, node: u32) -> Order {
         let nodes = self.tree.nodes();
         let node = &nodes[node as usize];
@@ -281,43 +282,100 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// Appends the children of `node`, scored by their codes.
-    fn by_codes(&self, node: &Node, counted: &mut [i32], out: &mut Vec<Scored<u32>>) {
+    /// The best of the children of `nodes`, by their codes.
+    fn children_by_codes(
+        &self,
+        nodes: &[Scored<u32>],
+        order: Order,
+        bases: &mut Bases,
+        counted: &mut [i32],
+        scores: &mut [f32],
+        best: &mut Best<'_>,
+    ) {
+        let node = |nth: usize| nodes.get(nth).map(|node| &self.tree.nodes()[node.key as usize]);
+        node(0).into_iter().for_each(|first| self.ask(first, bases));
+        for nth in 0.. {
+            let Some(parent) = node(nth) else { break };
+            node(nth + 1).into_iter().for_each(|next| self.ask(next, bases));
+            let base = bases.of(self.kernels, self.index, self.prepared, parent.centre);
+            self.by_codes(parent, base, order, counted, scores, best);
+        }
+        best.cut();
+    }
+
+    /// All children of `nodes`, by their 8-bit centroids.
+    fn children_by_bytes(
+        &self,
+        nodes: &[Scored<u32>],
+        order: Order,
+        products: &mut Vec<i32>,
+        out: &mut Vec<Scored<u32>>,
+    ) {
+        for node in nodes {
+            let node = &self.tree.nodes()[node.key as usize];
+            let scores = self.by_bytes(node.first_child, node.child_count as usize, order, products);
+            out.extend(scores.iter().zip(node.first_child..).map(|(s, key)| Scored { distance: *s, key }));
+        }
+    }
+
+    /// Asks for what [`by_codes`](Self::by_codes) will read of the children of `node`, and for their centre.
+    fn ask(&self, node: &Node, bases: &Bases) {
+        let count = node.child_count.min(BLOCK_ROWS as u32);
+        self.kernels.prefetch_lines(self.tree.codes(node.first_child, count));
+        let places = node.first_child as usize..(node.first_child + count) as usize;
+        self.kernels.prefetch_lines(bytemuck::cast_slice(&self.tree.code_factors()[places.clone()]));
+        self.kernels.prefetch_lines(bytemuck::cast_slice(&self.tree.spreads()[places]));
+        if !bases.is_known(node.centre) {
+            self.kernels.prefetch_lines(bytemuck::cast_slice(self.tree.centre(node.centre)));
+        }
+    }
+
+    /// Offers the children of `node`, scored by their codes, which are relative to a centre at the distance `base`.
+    fn by_codes(
+        &self,
+        node: &Node,
+        base: f32,
+        order: Order,
+        counted: &mut [i32],
+        scores: &mut [f32],
+        best: &mut Best<'_>,
+    ) {
         let mut first = node.first_child;
         let end = node.first_child + node.child_count;
-        // Below the root, all of them are relative to the centre above.
-        let base = self.bases[self.tree.nodes()[first as usize].centre as usize];
-        let order = self.order(first);
         while first < end {
             let count = (end - first).min(BLOCK_ROWS as u32);
-            let block = &mut counted[..count as usize];
-            estimate::count(self.kernels, self.shape, self.prepared, self.tree.codes(first, count), block);
-            let factors = &self.tree.factors()[first as usize..][..count as usize];
-            out.extend(block.iter().zip(factors).zip(first..).map(|((counted, factors), key)| {
-                let distance = estimate::estimate(self.prepared, base, factors.code, *counted);
-                Scored { distance: order.score(distance, factors.spread), key }
-            }));
+            let (counted, scores) = (&mut counted[..count as usize], &mut scores[..count as usize]);
+            estimate::count(self.kernels, self.shape, self.prepared, self.tree.codes(first, count), counted);
+            let places = first as usize..(first + count) as usize;
+            let (factors, spreads) =
+                (&self.tree.code_factors()[places.clone()], &self.tree.spreads()[places]);
+            for (((score, counted), factors), spread) in
+                scores.iter_mut().zip(counted).zip(factors).zip(spreads)
+            {
+                let distance = estimate::estimate(self.prepared, base, *factors, *counted);
+                *score = order.score(distance, *spread);
+            }
+            best.take(first, scores);
             first += count;
         }
     }
 
     /// Scores the nodes of a list anew, by their 8-bit centroids.
-    fn again_by_bytes(&self, list: &mut [Scored<u32>], products: &mut Vec<i32>) {
+    fn again_by_bytes(&self, list: &mut [Scored<u32>], order: Order, products: &mut Vec<i32>) {
         for nth in 0..list.len() {
             if let Some(ahead) = list.get(nth + PREFETCH_AHEAD) {
                 self.kernels.prefetch_lines(bytemuck::cast_slice(self.tree.bytes_of(ahead.key, 1)));
             }
-            list[nth].distance = self.by_bytes(list[nth].key, 1, products)[0];
+            list[nth].distance = self.by_bytes(list[nth].key, 1, order, products)[0];
         }
     }
 
     /// Scores of `count` nodes from `first` on, by their 8-bit centroids.
-    fn by_bytes<'b>(&self, first: u32, count: usize, products: &'b mut Vec<i32>) -> &'b [f32] {
+    fn by_bytes<'b>(&self, first: u32, count: usize, order: Order, products: &'b mut Vec<i32>) -> &'b [f32] {
         products.resize(count.max(products.len()), 0);
         let block = &mut products[..count];
         self.kernels.dot_i8(self.tree.bytes_of(first, count as u32), &self.prepared.bytes, block);
         let factors = &self.tree.factors()[first as usize..][..count];
-        let order = self.order(first);
         for (product, NodeFactors { rank_offset, rank_scale, spread, .. }) in block.iter_mut().zip(factors) {
             let distance =
                 self.constant + rank_offset - rank_scale * (self.prepared.byte_step * *product as f32);
@@ -325,5 +383,39 @@ impl<'a> Ranking<'a> {
             *product = score.to_bits() as i32;
         }
         bytemuck::cast_slice(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::rng::SplitMix64;
+
+    #[test]
+    fn the_best_are_those_of_all_nodes_in_order() {
+        let mut random = SplitMix64::new(8);
+        for (count, leaves_max, wanted, least) in
+            [(1_000, 9, 110, 12), (1_000, 1, 14, 1), (30, 5, 1_000, 1), (700, 40, 1, 24), (65, 1, 64, 64)]
+        {
+            let node = |random: &mut SplitMix64| Node {
+                leaf_count: 1 + random.below(leaves_max) as u32,
+                ..Node::default()
+            };
+            let nodes: Vec<Node> = (0..count).map(|_| node(&mut random)).collect();
+            // Many of them alike.
+            let scores: Vec<f32> = (0..count).map(|_| random.below(200) as f32).collect();
+            let mut expected: Vec<Scored<u32>> =
+                scores.iter().zip(0..).map(|(distance, key)| Scored { distance: *distance, key }).collect();
+            cut(&mut expected, &nodes, wanted, least);
+            let mut list = Vec::new();
+            let mut best = Best::new(&mut list, &nodes, wanted, least);
+            for (nth, scores) in scores.chunks(58).enumerate() {
+                best.take(58 * nth as u32, scores);
+            }
+            best.cut();
+            let keys = |list: &[Scored<u32>]| list.iter().map(|node| node.key).collect::<Vec<_>>();
+            assert_eq!(keys(&list), keys(&expected));
+            assert!(count < 60 || list.len() < count);
+        }
     }
 }

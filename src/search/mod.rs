@@ -7,6 +7,7 @@
 //!
 //! I/O only through `store`; no knowledge of files, builds or handles.
 
+pub mod bases;
 pub mod candidates;
 pub mod descend;
 pub mod exact;

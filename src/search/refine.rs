@@ -1,11 +1,12 @@
 //! Bounds by finer codes for the candidates of a search, best first.
 //!
-//! In: candidates with a lower bound by their codes. Out: the same, those that may be among the k nearest with the
-//! lower bound of their finer codes, which is closer to their distance: most need not be read. They are taken in the
-//! order of their bounds; the first bound above the k-th smallest finer upper bound ends it. Where vectors are not
-//! mapped there are none, and an answer may differ where a bound fails, about one neighbour in thirty thousand.
+//! In: candidates with a lower bound by their codes. Out: those that may be among the k nearest, with the lower bound
+//! of their finer codes, which is closer to their distance: most need not be read. The nearest by their bounds come
+//! first, a few together; what lies above the k-th smallest finer upper bound is left out. Where vectors are not mapped
+//! there are none, and an answer may differ where a bound fails, about one neighbour in thirty thousand.
 
 use crate::kernels::Kernels;
+use crate::search::candidates::{first_where, Candidate};
 use crate::search::scratch::QueryScratch;
 use crate::search::snapshot::Snapshot;
 use crate::store::finer::{Estimate, FinerCodes};
@@ -17,7 +18,8 @@ const EPSILON: f32 = 4.0;
 /// Candidates whose finer codes travel from memory at the same time.
 const TOGETHER: usize = 32;
 
-/// Raises the bounds of the closed candidates of `state`, whose query is `query`; none beyond `farthest` is looked at.
+/// Raises the bounds of the closed candidates of `state`, whose query is `query`, and drops those that these rule out;
+/// none beyond `farthest` is looked at.
 ///
 /// # Errors
 /// `VDB_OUT_OF_MEMORY`.
@@ -29,7 +31,6 @@ pub fn refine(
     state: &mut QueryScratch,
 ) -> Result<()> {
     let last = snapshot.segments.len().saturating_sub(1);
-    let mut refined = false;
     for (number, segment) in snapshot.segments.iter().enumerate() {
         let Some(finer) = &segment.finer else { continue };
         // The query is as the last segment with rows wants it.
@@ -37,11 +38,8 @@ pub fn refine(
             state.prepare(kernels, &segment.index, query)?;
         }
         refine_segment(kernels, finer, number as u32, farthest, state);
-        refined = true;
     }
-    if refined {
-        state.candidates.order_again();
-    }
+    state.candidates.keep_within(state.top.threshold());
     Ok(())
 }
 
@@ -54,30 +52,25 @@ fn refine_segment(
 ) {
     let QueryScratch { candidates, top, prepared, .. } = state;
     let levels = finer.levels(kernels, prepared);
-    // Candidates by their place in order, and where their rows are.
-    let (mut taken, mut positions) = ([0; TOGETHER], [0; TOGETHER]);
-    let (mut counted, mut estimates) = ([0; TOGETHER], [Estimate::default(); TOGETHER]);
-    let mut nth = 0;
+    let (mut positions, mut counted) = ([0; TOGETHER], [0; TOGETHER]);
+    let mut estimates = [Estimate::default(); TOGETHER];
+    let mut rest = candidates.of_segment(number);
     loop {
         let limit = farthest.min(top.threshold());
-        let mut count = 0;
-        while let Some(candidate) = candidates.in_order(nth).filter(|_| count < TOGETHER) {
-            if candidate.segment == number {
-                if candidate.bound > limit {
-                    break;
-                }
-                (taken[count], positions[count]) = (nth, candidate.position);
-                count += 1;
-            }
-            nth += 1;
+        rest = first_where(rest, |candidate| candidate.bound <= limit);
+        let count = rest.len().min(TOGETHER);
+        if count < rest.len() {
+            rest.select_nth_unstable_by_key(count, Candidate::rank_in_segment);
         }
-        let positions = &positions[..count];
+        let (nearest, others) = rest.split_at_mut(count);
+        rest = others;
+        let positions = &mut positions[..count];
+        positions.iter_mut().zip(&*nearest).for_each(|(to, candidate)| *to = candidate.position);
         finer.estimates(kernels, prepared, levels, positions, &mut counted[..count], &mut estimates[..count]);
-        for nth in 0..count {
-            let Estimate { distance, deviation } = estimates[nth];
+        for (candidate, Estimate { distance, deviation }) in nearest.iter_mut().zip(estimates) {
             let slack = EPSILON * deviation;
-            candidates.raise(taken[nth], distance - slack);
-            top.push(distance + slack, u64::from(number) << 32 | u64::from(positions[nth]));
+            candidate.bound = candidate.bound.max(distance - slack);
+            top.push(distance + slack, u64::from(number) << 32 | u64::from(candidate.position));
         }
         if count < TOGETHER {
             return;

@@ -154,7 +154,9 @@ fn damaged(segment: &Segment, position: u32) -> Error {
 
 fn prefetch(kernels: &Kernels, snapshot: &Snapshot, candidate: Option<&Candidate>) {
     let Some(candidate) = candidate else { return };
-    if let Some(row) = snapshot.segments[candidate.segment as usize].vectors.borrow(candidate.position) {
+    let segment = &snapshot.segments[candidate.segment as usize];
+    kernels.prefetch_lines(segment.index.ids.bytes_of(candidate.position));
+    if let Some(row) = segment.vectors.borrow(candidate.position) {
         kernels.prefetch_lines(row);
     }
 }

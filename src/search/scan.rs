@@ -6,7 +6,6 @@
 use std::ops::Range;
 
 use crate::index::filter;
-use crate::index::links::Links;
 use crate::index::segment::SegmentIndex;
 use crate::kernels::judge::{Judged, Limits, Rows, Terms, LANES};
 use crate::kernels::Kernels;
@@ -59,7 +58,7 @@ impl Scan<'_> {
         stage: &mut StageScratch,
     ) -> Result<u64> {
         let node = self.index.tree.leaf(leaf);
-        let base = asked.bases[node.centre as usize];
+        let base = asked.bases.of(self.kernels, self.index, asked.prepared, node.centre);
         let next = next.map_or(0..0, |next| self.index.tree.leaf(next).rows());
         self.run(node.rows(), base, outer, next, asked, stage)?;
         Ok(u64::from(node.row_count))
@@ -135,7 +134,7 @@ impl Scan<'_> {
             let end = node.first_row + node.row_count;
             let here = left.partition_point(|p| *p < end);
             for position in &left[..here] {
-                let base = asked.bases[node.centre as usize];
+                let base = asked.bases.of(self.kernels, self.index, asked.prepared, node.centre);
                 self.run(*position..*position + 1, base, false, 0..0, asked, stage)?;
             }
             left = &left[here..];
@@ -155,7 +154,6 @@ impl Scan<'_> {
     pub fn rows(
         &self,
         positions: &[u32],
-        links: &Links,
         asked: &mut Asked<'_>,
         stage: &mut StageScratch,
         mut near: impl FnMut(&mut WalkList, u32, f32),
@@ -166,7 +164,8 @@ impl Scan<'_> {
         let counted = &mut stage.counted[..positions.len()];
         count_rows(self.kernels, shape, prepared, codes.all(), shape.row_bytes(), positions, counted);
         for (nth, position) in positions.iter().enumerate() {
-            stage.bases[nth] = bases[links.centre(*position) as usize];
+            let centre = self.index.tree.centre_of(*position);
+            stage.bases[nth] = bases.of(self.kernels, self.index, prepared, centre);
             stage.factors[nth] = *codes.factors_of(*position);
         }
         let factors = std::mem::take(&mut stage.factors);

@@ -13,9 +13,10 @@ use crate::index::segment::SegmentIndex;
 use crate::kernels::judge::LANES;
 use crate::kernels::Kernels;
 use crate::memory::budget::{Budget, Share};
-use crate::memory::{try_collect, try_hold, try_reserve, try_vec, try_with_capacity, AlignedBytes};
+use crate::memory::{try_collect, try_reserve, try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::Factors;
 use crate::quantize::query::PreparedQuery;
+use crate::search::bases::Bases;
 use crate::search::candidates::Candidates;
 use crate::search::list::WalkList;
 use crate::search::met::MetRows;
@@ -38,8 +39,8 @@ pub const MORE_SEARCHES: &str = "a search";
 pub struct QueryScratch {
     /// The query in the forms of the segment at hand.
     pub prepared: PreparedQuery,
-    /// Distance of the query to each centre of that segment.
-    pub bases: Vec<f32>,
+    /// Its distances to the centres of that segment.
+    pub bases: Bases,
     /// The leaves to visit there, best first.
     pub leaves: Vec<Scored<u32>>,
     /// Rows that may be in the answer.
@@ -56,8 +57,8 @@ pub struct QueryScratch {
 pub struct Asked<'a> {
     /// The query in the forms of the segment at hand.
     pub prepared: &'a PreparedQuery,
-    /// Its distance to each centre of that segment.
-    pub bases: &'a [f32],
+    /// Its distances to the centres of that segment.
+    pub bases: &'a mut Bases,
     /// Rows that may be in the answer.
     pub candidates: &'a mut Candidates,
     /// Rows that a walk goes on from.
@@ -71,7 +72,7 @@ impl QueryScratch {
         (Asked { prepared, bases, candidates, list: walk }, leaves)
     }
 
-    /// Makes the forms of the query that a segment wants, and room for its distances to the centres.
+    /// Makes the forms of the query that a segment wants; its distances to the centres are to be found.
     ///
     /// # Errors
     /// `OutOfMemory`.
@@ -80,7 +81,7 @@ impl QueryScratch {
         let (rotation, shape, metric) = (&quantiser.rotation, quantiser.shape, quantiser.metric);
         self.prepared.reserve(shape, metric, query.len())?;
         self.prepared.prepare(kernels, rotation, quantiser.mean(), shape, metric, query);
-        try_hold(&mut self.bases, index.tree.centres().len())
+        self.bases.reset(index.tree.centre_count())
     }
 
     /// The most bytes of the lists that grow with `k` when it is answered out of `rows` rows, with a walk over `list`.
@@ -90,7 +91,7 @@ impl QueryScratch {
     }
 
     fn memory_bytes(&self) -> usize {
-        let lists = self.bases.capacity() * 4 + self.leaves.capacity() * 8;
+        let lists = self.bases.memory_bytes() + self.leaves.capacity() * 8;
         let kept = self.candidates.memory_bytes() + self.walk.memory_bytes() + self.top.memory_bytes();
         self.prepared.memory_bytes() + lists + kept
     }

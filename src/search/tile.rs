@@ -1,7 +1,8 @@
 //! The steps of a search, in order, for one query or a tile of them.
 //!
-//! A tile scans leaf by leaf for all its queries at once, so that a leaf's codes are read from memory once; a single
-//! query scans its leaves best first. Both keep the same candidates (see `candidates`), so both give the same bits.
+//! A tile whose queries meet more leaves than there are scans leaf by leaf for all of them, so that a leaf's codes are
+//! read from memory once; otherwise each query scans its leaves best first. All keep the same candidates (see
+//! `candidates`), so that all give the same bits.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +13,8 @@ use crate::index::tree::Tree;
 use crate::kernels::Kernels;
 use crate::memory::{try_hold, try_reserve, try_with_capacity};
 use crate::pool::Pool;
-use crate::search::descend::{descend, rank_centres, Route};
+use crate::search::bases::Bases;
+use crate::search::descend::{descend, Route};
 use crate::search::plan::Plan;
 use crate::search::refine::refine;
 use crate::search::rerank::{self, Exact, Reader};
@@ -146,7 +148,6 @@ fn visit(
 
     let route = Route { probes, spread_weight: effort.spread_weight };
     for query in open {
-        rank_centres(kernels, index, &mut states[*query as usize]);
         // Rows that a filter lists are met wherever they lie.
         if plan.listed.is_none() {
             descend(kernels, index, route, &mut states[*query as usize], stage, stats)?;
@@ -261,7 +262,7 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
         stats.leaves_scanned += leaves.len() as u64;
         stats.codes_scanned += rows;
         if let Some(pool) = context.pool.filter(|_| rows >= PARALLEL_ROWS && context.threads > 1) {
-            let units = units(scan, leaves, asked.bases)?;
+            let units = units(scan, leaves, &mut asked)?;
             let workers = context.threads.min(pool.threads()).min(units.len());
             let bytes = QueryScratch::bytes_max(context.plan.k, context.plan.rows, asked.list.length());
             let mut lent = context.scratches.take_up_to(bytes, workers)?;
@@ -281,26 +282,42 @@ fn scan_leaves(context: &Context<'_>, scan: &Scan<'_>, open: &[u32], scratch: &m
         return Ok(());
     }
     let mut visits = std::mem::take(&mut stage.visits);
-    visits.clear();
-    for query in open {
-        let leaves = &states[*query as usize].leaves;
-        try_reserve(&mut visits, leaves.len())?;
-        let outer = |nth| is_outer(nth, leaves.len(), tree);
-        visits.extend(leaves.iter().enumerate().map(|(nth, leaf)| (leaf.key, *query, outer(nth))));
-    }
-    visits.sort_unstable();
-    stats.leaves_scanned += visits.len() as u64;
-    let scanned = visits.iter().enumerate().try_for_each(|(nth, (leaf, query, outer))| {
-        if nth % LEAVES_A_LOOK == 0 {
-            context.plan.stop.check()?;
-        }
-        let (mut asked, _) = states[*query as usize].asked();
-        stats.codes_scanned += scan.leaf(*leaf, *outer, None, &mut asked, stage)?;
-        Ok(())
+    let scanned = list_visits(states, open, tree, &mut visits).and_then(|()| {
+        stats.leaves_scanned += visits.len() as u64;
+        visits.iter().enumerate().try_for_each(|(nth, (leaf, query, outer))| {
+            if nth % LEAVES_A_LOOK == 0 {
+                context.plan.stop.check()?;
+            }
+            let next = visits.get(nth + 1).map(|visit| visit.0).filter(|next| next != leaf);
+            let (mut asked, _) = states[*query as usize].asked();
+            stats.codes_scanned += scan.leaf(*leaf, *outer, next, &mut asked, stage)?;
+            Ok(())
+        })
     });
     // A search that was stopped leaves its buffers, too.
     stage.visits = visits;
     scanned
+}
+
+/// The visits of the queries to their leaves. Those of one leaf come together, so that it is read from memory once, if
+/// there are more visits than leaves; if few would be, each query visits its leaves best first, and keeps fewer rows.
+fn list_visits(
+    states: &[QueryScratch],
+    open: &[u32],
+    tree: &Tree,
+    visits: &mut Vec<(u32, u32, bool)>,
+) -> Result<()> {
+    visits.clear();
+    for query in open {
+        let leaves = &states[*query as usize].leaves;
+        try_reserve(visits, leaves.len())?;
+        let outer = |nth| is_outer(nth, leaves.len(), tree);
+        visits.extend(leaves.iter().enumerate().map(|(nth, leaf)| (leaf.key, *query, outer(nth))));
+    }
+    if visits.len() > tree.leaf_count() as usize {
+        visits.sort_unstable();
+    }
+    Ok(())
 }
 
 /// True if the nth best of the leaves of a visit belongs to its outer half. A visit of all leaves has none: nothing is
@@ -317,17 +334,18 @@ struct Unit {
     outer: bool,
 }
 
-fn units(scan: &Scan<'_>, leaves: &[Scored<u32>], bases: &[f32]) -> Result<Vec<Unit>> {
+fn units(scan: &Scan<'_>, leaves: &[Scored<u32>], asked: &mut Asked<'_>) -> Result<Vec<Unit>> {
     let parts = |leaf: &Scored<u32>| scan.index.tree.leaf(leaf.key).row_count.div_ceil(UNIT_ROWS) as usize;
     let mut units = try_with_capacity(leaves.iter().map(parts).sum())?;
     for (nth, leaf) in leaves.iter().enumerate() {
         let node = scan.index.tree.leaf(leaf.key);
         let outer = is_outer(nth, leaves.len(), &scan.index.tree);
+        let base = asked.bases.of(scan.kernels, scan.index, asked.prepared, node.centre);
         let end = node.first_row + node.row_count;
         let mut first = node.first_row;
         while first < end {
             let count = (end - first).min(UNIT_ROWS);
-            units.push(Unit { first, count, base: bases[node.centre as usize], outer });
+            units.push(Unit { first, count, base, outer });
             first += count;
         }
     }
@@ -344,7 +362,7 @@ fn scan_units(
     lent: &mut [Lent<'_>],
 ) -> Result<()> {
     let workers = lent.len();
-    let Asked { prepared, bases, candidates, list } = asked;
+    let Asked { prepared, candidates, list, .. } = asked;
     let length = list.length();
     let joined = Mutex::new((candidates, list));
     pool.try_for_each_with(workers, lent, |scratch, worker| {
@@ -356,6 +374,8 @@ fn scan_units(
         for unit in units.iter().skip(worker).step_by(workers) {
             context.plan.stop.check()?;
             let positions = unit.first..unit.first + unit.count;
+            // Each unit knows what its estimates start from.
+            let bases = &mut Bases::default();
             let mut asked = Asked { prepared, bases, candidates: &mut *own, list: &mut *own_walk };
             scan.run(positions, unit.base, unit.outer, 0..0, &mut asked, stage)?;
         }

@@ -106,7 +106,7 @@ fn follow(
         let offer = |list: &mut WalkList, position, estimate| {
             at = at.min(list.insert(estimate, position));
         };
-        scan.rows(&arrived[..waiting], links, asked, stage, offer);
+        scan.rows(&arrived[..waiting], asked, stage, offer);
         (arriving, arrived, waiting) = (arrived, arriving, count);
     }
     Ok(estimated)

@@ -92,10 +92,14 @@ impl FinerCodes {
         out: &mut [Estimate],
     ) {
         let stride = self.shape.row_bytes();
+        let factors = self.factors.as_slice::<Factors>();
+        // They travel while the codes are worked on.
+        for position in positions {
+            kernels.prefetch_lines(bytemuck::bytes_of(&factors[*position as usize]));
+        }
         kernels.dot_levels_rows(&self.mapping, stride, BITS, &query.bytes, positions, counted);
         let (_, unit) = metric_weights(self.metric);
         let base = query.length * query.length;
-        let factors = self.factors.as_slice::<Factors>();
         for ((position, counted), out) in positions.iter().zip(counted).zip(out) {
             let Factors { offset, scale } = factors[*position as usize];
             let distance = base + offset - scale * (at_zero + a_unit * *counted as f32);

@@ -154,7 +154,7 @@ fn the_memory_limit_decides_or_is_named() {
     assert!(on.build_memory_bytes > off.build_memory_bytes);
     assert_eq!(
         on.open_memory_bytes - off.open_memory_bytes,
-        20_000 * (LINKS_A_ROW as u64 * 4 + 2) + MetRows::bytes_max(20_000, 20_000, 0, 20_000)
+        20_000 * (LINKS_A_ROW as u64 * 4) + MetRows::bytes_max(20_000, 20_000, 0, 20_000)
     );
     assert!(on.index_disk_bytes >= off.index_disk_bytes + 20_000 * LINKS_A_ROW as u64 * 4);
     let lines = Mutex::new(Vec::new());

@@ -102,23 +102,33 @@ unsafe fn rows_in_registers<const J: usize, const C: usize>(
 ) {
     let mut planes = [[_mm512_setzero_si512(); C]; J];
     for j in 0..J {
-        for c in 0..C {
+        for c in 0..C - 1 {
             // SAFETY: plane `j` lies in the query, as promised.
             planes[j][c] = unsafe { load_chunk(query.as_ptr().add(j * plane_bytes), plane_bytes, c) };
         }
     }
-    let last = mask_of_chunk(plane_bytes, C - 1);
+    // The last chunk is read so that it ends where the row ends: what lies behind is on a line that nobody asked for.
+    let (last, end) = if C > 1 {
+        let words = (C * CHUNK - plane_bytes) / 8;
+        ((u8::MAX.checked_shl(words as u32)).unwrap_or(0), plane_bytes - CHUNK)
+    } else {
+        (mask_of_chunk(plane_bytes, 0), 0)
+    };
+    for j in 0..J {
+        // SAFETY: as said of the planes; words before the last chunk are not wanted again.
+        planes[j][C - 1] =
+            unsafe { _mm512_maskz_loadu_epi64(last, query.as_ptr().add(j * plane_bytes + end).cast()) };
+    }
     let row = |r: usize| {
         let place = rows(r);
         let mut counts = [_mm512_setzero_si512(); J];
         for c in 0..C {
             // SAFETY: as promised by the caller; all chunks but the last are whole.
             let code = unsafe {
-                let place = place.add(c * CHUNK).cast();
                 if c + 1 < C {
-                    _mm512_loadu_epi64(place)
+                    _mm512_loadu_epi64(place.add(c * CHUNK).cast())
                 } else {
-                    _mm512_maskz_loadu_epi64(last, place)
+                    _mm512_maskz_loadu_epi64(last, place.add(end).cast())
                 }
             };
             for j in 0..J {

@@ -185,7 +185,7 @@ unsafe fn products<const BITS: usize, const FIELDS: usize>(
     if let Some(query) = query.get(whole) {
         // SAFETY: as promised by the caller.
         let rest = unsafe { std::slice::from_raw_parts(row.add(whole * CHUNK), bytes % CHUNK) };
-        let code = load_bytes_rest(rest);
+        let code = load_parts(rest);
         for f in 0..FIELDS {
             sums[f] = _mm512_dpbusd_epi32(sums[f], field::<BITS>(code, f), query[f]);
         }
@@ -195,6 +195,30 @@ unsafe fn products<const BITS: usize, const FIELDS: usize>(
         total = _mm512_add_epi32(sums[f], _mm512_sra_epi32(total, _mm_cvtsi64_si128(BITS as i64)));
     }
     total
+}
+
+/// Less than a chunk, and zeros. Quarters of one, as codes have them, without a load under a mask, which would wait for
+/// the line behind, too.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn load_parts(bytes: &[u8]) -> __m512i {
+    const PART: usize = CHUNK / 4;
+    const HALF: usize = 2 * PART;
+    const THREE_PARTS: usize = 3 * PART;
+    let place = bytes.as_ptr();
+    // SAFETY: each load is of bytes that the slice has; none asks for alignment.
+    unsafe {
+        let part = |place: *const u8| _mm_loadu_si128(place.cast());
+        let half = |place: *const u8| _mm256_loadu_si256(place.cast());
+        match bytes.len() {
+            PART => _mm512_zextsi128_si512(part(place)),
+            HALF => _mm512_zextsi256_si512(half(place)),
+            THREE_PARTS => {
+                _mm512_inserti32x4::<2>(_mm512_zextsi256_si512(half(place)), part(place.add(HALF)))
+            }
+            _ => load_bytes_rest(bytes),
+        }
+    }
 }
 
 /// Field `f` of each byte where it stands, worth `2^(BITS * f)`; of 8 bits the byte, made unsigned by adding 128.
