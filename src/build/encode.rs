@@ -298,7 +298,7 @@ fn encode_rows(
             }
             let source_row = part.order[start as usize + nth];
             if all_held || !truth.is_held_out(source_row) {
-                sums.iter_mut().zip(&rotated).for_each(|(sum, x)| *sum += f64::from(*x));
+                work.kernels.add_to_f64(&rotated, &mut sums);
                 norm_sq += f64::from(work.kernels.dot_f32(&rotated, &rotated));
                 counted += 1;
             }

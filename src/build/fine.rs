@@ -115,6 +115,11 @@ impl FineCodes {
         out: &mut Vec<f32>,
     ) {
         counted.resize(positions.len(), 0);
+        // They travel while the codes are worked on.
+        for position in positions {
+            kernels
+                .prefetch_lines(bytemuck::bytes_of(&self.factors.as_slice::<Factors>()[*position as usize]));
+        }
         let stride = self.shape.row_bytes();
         kernels.dot_levels_rows(&self.codes, stride, FINE_BITS, &row.odd, positions, counted);
         out.clear();

@@ -44,6 +44,8 @@ const COPIES: usize = 4;
 const TOGETHER: usize = 512;
 /// Rows of a leaf that they meet at a time: 64 KiB of integers at 1,024 dimensions.
 const MET_TOGETHER: usize = 64;
+/// Rows of those that are looked at one by one if any is close enough.
+const OFFERED: usize = 16;
 /// Ranks of leaves for rows that are formed together.
 const RANKS_MAX: usize = 1 << 20;
 /// Rows of one unit of work of a later choice.
@@ -176,7 +178,7 @@ pub fn join(work: &Work<'_>, fine: &FineCodes, apart: &[u32], links: &mut Aligne
             keys.clear();
             keys.extend(of(links, near).chain([*position]));
             chooser.score(work, fine, &row, &keys, &mut candidates);
-            candidates.sort_unstable_by(Scored::order);
+            sort(&mut candidates, LINKS_A_ROW + 1);
             chooser.choose(work, fine, &candidates, &mut links[near as usize * LINKS_A_ROW..][..LINKS_A_ROW]);
         }
     }
@@ -281,8 +283,7 @@ fn look(
         }
     }
     for member in &mut members[..rows.count()] {
-        cut(&mut member.candidates);
-        member.candidates.sort_unstable_by(Scored::order);
+        sort(&mut member.candidates, CANDIDATES);
     }
     Ok(())
 }
@@ -342,9 +343,17 @@ impl Member {
 
     /// Takes the rows from `first` on that are close enough.
     fn offer(&mut self, first: u32, distances: &[f32]) {
-        for (key, distance) in (first..).zip(distances) {
-            if *distance < self.threshold {
-                self.take(key, *distance);
+        // Few are: the nearest of some, which vector code finds, tells whether one of them is.
+        for (first, distances) in (first..).step_by(OFFERED).zip(distances.chunks(OFFERED)) {
+            let nearest =
+                distances.iter().fold(f32::INFINITY, |least, d| if *d < least { *d } else { least });
+            if nearest >= self.threshold {
+                continue;
+            }
+            for (key, distance) in (first..).zip(distances) {
+                if *distance < self.threshold {
+                    self.take(key, *distance);
+                }
             }
         }
     }
@@ -357,20 +366,26 @@ impl Member {
         self.copies += usize::from(copy);
         self.candidates.push(Scored { distance, key });
         if self.candidates.len() == 4 * CANDIDATES {
-            self.threshold = cut(&mut self.candidates);
+            self.threshold = cut(&mut self.candidates, CANDIDATES);
         }
     }
 }
 
-/// Keeps the closest; gives the distance of the farthest kept.
-fn cut(candidates: &mut Vec<Scored<u32>>) -> f32 {
-    if candidates.len() <= CANDIDATES {
+/// Keeps the closest `count`, in no order; gives the distance of the farthest kept.
+fn cut(candidates: &mut Vec<Scored<u32>>, count: usize) -> f32 {
+    if candidates.len() <= count {
         return f32::INFINITY;
     }
-    let (_, nth, _) = candidates.select_nth_unstable_by(CANDIDATES - 1, Scored::order);
+    let (_, nth, _) = candidates.select_nth_unstable_by_key(count - 1, Scored::place);
     let farthest = nth.distance;
-    candidates.truncate(CANDIDATES);
+    candidates.truncate(count);
     farthest
+}
+
+/// Keeps the closest `count`, in order.
+fn sort(candidates: &mut Vec<Scored<u32>>, count: usize) {
+    cut(candidates, count);
+    candidates.sort_unstable_by_key(Scored::place);
 }
 
 /// Chooses again: of the links so far, the rows that chose a row, and, but for the last round, where the closest of
@@ -431,11 +446,18 @@ fn choose_unit(
             }
         }
         chooser.score(work, fine, row, keys, candidates);
-        candidates.sort_unstable_by(Scored::order);
         if beyond {
-            candidates.truncate(CANDIDATES_AGAIN);
+            cut(candidates, CANDIDATES_AGAIN);
+            if candidates.len() > SOURCES {
+                candidates.select_nth_unstable_by_key(SOURCES - 1, Scored::place);
+            }
             keys.clear();
-            for source in candidates.iter().take(SOURCES) {
+            let sources = &candidates[..candidates.len().min(SOURCES)];
+            for source in sources {
+                let links = &links[source.key as usize * LINKS_A_ROW..][..LINKS_A_ROW];
+                work.kernels.prefetch_lines(bytemuck::cast_slice(links));
+            }
+            for source in sources {
                 for key in of(links, source.key) {
                     if met.insert(key)? {
                         keys.push(key);
@@ -443,9 +465,9 @@ fn choose_unit(
                 }
             }
             chooser.score(work, fine, row, keys, candidates);
-            candidates.sort_unstable_by(Scored::order);
-            candidates.truncate(CANDIDATES_AGAIN);
         }
+        let count = if beyond { CANDIDATES_AGAIN } else { candidates.len() };
+        sort(candidates, count);
         chooser.choose(work, fine, candidates, slot);
     }
     Ok(())

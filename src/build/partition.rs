@@ -8,6 +8,7 @@ use crate::build::layout::{BuildLayout, SAMPLE_A_CELL};
 use crate::build::Work;
 use crate::cluster::{self, CellTree, KmeansParams, TreeParams};
 use crate::input::Rows;
+use crate::kernels::Kernels;
 use crate::memory::{try_collect, try_push, try_vec, try_with_capacity, AlignedVec};
 use crate::types::{Metric, Result};
 use std::ops::Range;
@@ -58,7 +59,7 @@ pub fn partition(
     let tree = if layout.flat { None } else { Some(train(work, layout, source)?) };
     let cells = tree.as_ref().map_or(1, CellTree::cell_count);
     let mut owners = try_vec(rows, 0u32)?;
-    let mut sums = Sums::new(cells, layout.dim)?;
+    let mut sums = Sums::new(work.kernels, cells, layout.dim)?;
     let mut block = AlignedVec::<f32>::zeroed(layout.block_rows * layout.dim)?;
     let mut first = 0;
     while first < rows {
@@ -102,14 +103,15 @@ fn kmeans_params(work: &Work<'_>, seed: u64) -> KmeansParams {
 
 /// Sums of the rows of each cell, in double precision, added in the order of rows.
 struct Sums {
+    kernels: &'static Kernels,
     dim: usize,
     sums: Vec<f64>,
     counts: Vec<u64>,
 }
 
 impl Sums {
-    fn new(cells: usize, dim: usize) -> Result<Self> {
-        Ok(Sums { dim, sums: try_vec(cells * dim, 0.0)?, counts: try_vec(cells, 0)? })
+    fn new(kernels: &'static Kernels, cells: usize, dim: usize) -> Result<Self> {
+        Ok(Sums { kernels, dim, sums: try_vec(cells * dim, 0.0)?, counts: try_vec(cells, 0)? })
     }
 
     fn add(&mut self, rows: &[f32], first: u64, owners: &[u32], held_out: &[u64]) {
@@ -118,7 +120,7 @@ impl Sums {
                 continue;
             }
             let sums = &mut self.sums[*owner as usize * self.dim..][..self.dim];
-            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            self.kernels.add_to_f64(row, sums);
             self.counts[*owner as usize] += 1;
         }
     }
@@ -241,7 +243,7 @@ fn divide(
     drop(sample);
     let parts = centroids.count();
     let mut owners = try_vec(rows.len(), 0u32)?;
-    let mut sums = Sums::new(parts, layout.dim)?;
+    let mut sums = Sums::new(work.kernels, parts, layout.dim)?;
     let mut block = AlignedVec::<f32>::zeroed(layout.block_rows * layout.dim)?;
     for (chunk, owners) in rows.chunks(layout.block_rows).zip(owners.chunks_mut(layout.block_rows)) {
         work.stop.check()?;

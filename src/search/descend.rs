@@ -17,7 +17,7 @@ use crate::quantize::query::PreparedQuery;
 use crate::search::bases::Bases;
 use crate::search::scratch::{QueryScratch, StageScratch, BLOCK_ROWS};
 use crate::stats::SearchStats;
-use crate::topk::heap::{rank, Scored};
+use crate::topk::heap::Scored;
 use crate::types::{Metric, Result};
 
 /// Leaves below the nodes that are opened on an inner level, for each leaf that will be visited.
@@ -110,19 +110,13 @@ pub fn descend(
 /// Keeps the `probes` best of the nodes, best first, and gives them their numbers as leaves.
 fn order(leaves: &mut Vec<Scored<u32>>, nodes: &[Node], probes: usize) {
     if leaves.len() > probes {
-        leaves.select_nth_unstable_by_key(probes - 1, place);
+        leaves.select_nth_unstable_by_key(probes - 1, Scored::place);
         leaves.truncate(probes);
     }
-    leaves.sort_unstable_by_key(place);
+    leaves.sort_unstable_by_key(Scored::place);
     for leaf in leaves.iter_mut() {
         leaf.key = nodes[leaf.key as usize].first_leaf;
     }
-}
-
-/// A number that sorts as [`Scored::order`] does.
-#[inline]
-fn place(node: &Scored<u32>) -> u64 {
-    u64::from(rank(node.distance)) << 32 | u64::from(node.key)
 }
 
 /// The best of the nodes of a level: what is certain not to be among them is not looked at again.
@@ -177,14 +171,14 @@ fn cut(list: &mut Vec<Scored<u32>>, nodes: &[Node], wanted: u64, least: usize) -
     let guess = (list.len() as u64 * wanted / below + 4) * 5 / 4;
     let head = (guess as usize).max(least).min(list.len());
     if head < list.len() {
-        list.select_nth_unstable_by_key(head, place);
+        list.select_nth_unstable_by_key(head, Scored::place);
     }
-    list[..head].sort_unstable_by_key(place);
+    list[..head].sort_unstable_by_key(Scored::place);
     if let Some(end) = covering(&list[..head], nodes, wanted) {
         list.truncate(end.max(least));
         return true;
     }
-    list.sort_unstable_by_key(place);
+    list.sort_unstable_by_key(Scored::place);
     let end = covering(list, nodes, wanted).unwrap_or(list.len());
     list.truncate(end.max(least));
     true

@@ -39,6 +39,14 @@ impl<K: Ord> Scored<K> {
     }
 }
 
+impl Scored<u32> {
+    /// A number that sorts as [`order`](Self::order) does.
+    #[inline]
+    pub fn place(&self) -> u64 {
+        u64::from(rank(self.distance)) << 32 | u64::from(self.key)
+    }
+}
+
 /// The `k` smallest pairs seen, as a max-heap.
 #[derive(Clone, Debug, Default)]
 pub struct TopK<K> {

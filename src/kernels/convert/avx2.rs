@@ -22,3 +22,9 @@ pub(in crate::kernels) fn u8_to_f32(from: &[u8], to: &mut [f32]) {
     }
     scalar::u8_to_f32(from_tail, to_tail);
 }
+
+/// The scalar loop, compiled with more of the CPU.
+#[target_feature(enable = "avx2")]
+pub(in crate::kernels) fn add_to_f64(values: &[f32], sums: &mut [f64]) {
+    scalar::add_to_f64(values, sums);
+}

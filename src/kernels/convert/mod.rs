@@ -1,4 +1,4 @@
-//! Conversions from the stored types of rows to f32.
+//! Conversions from the stored types of rows to f32, and sums of rows in f64.
 //!
 //! In: a slice. Out: a slice of the same length. f16 comes as bit patterns (IEEE binary16).
 //! - f16 to f32 is exact for all 65,536 patterns, subnormal numbers and infinities included.
@@ -22,13 +22,21 @@ pub(super) mod scalar;
 pub(super) struct Table {
     f16_to_f32: unsafe fn(&[u16], &mut [f32]),
     u8_to_f32: unsafe fn(&[u8], &mut [f32]),
+    add_to_f64: unsafe fn(&[f32], &mut [f64]),
 }
 
-pub(super) const SCALAR: Table = Table { f16_to_f32: scalar::f16_to_f32, u8_to_f32: scalar::u8_to_f32 };
+/// The table of a module that has all of them.
+macro_rules! table {
+    ($isa:ident) => {
+        Table { f16_to_f32: $isa::f16_to_f32, u8_to_f32: $isa::u8_to_f32, add_to_f64: $isa::add_to_f64 }
+    };
+}
+
+pub(super) const SCALAR: Table = table!(scalar);
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX2: Table = Table { f16_to_f32: avx2::f16_to_f32, u8_to_f32: avx2::u8_to_f32 };
+pub(super) const AVX2: Table = table!(avx2);
 #[cfg(target_arch = "aarch64")]
-pub(super) const NEON: Table = Table { f16_to_f32: neon::f16_to_f32, u8_to_f32: neon::u8_to_f32 };
+pub(super) const NEON: Table = table!(neon);
 
 /// All of these panic when the lengths differ.
 impl Kernels {
@@ -46,6 +54,14 @@ impl Kernels {
         assert_eq!(from.len(), to.len());
         // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
         unsafe { (self.convert.u8_to_f32)(from, to) }
+    }
+
+    /// Adds each value to its sum.
+    #[inline]
+    pub fn add_to_f64(&self, values: &[f32], sums: &mut [f64]) {
+        assert_eq!(values.len(), sums.len());
+        // SAFETY: a table is only handed out where the CPU has its features (`Kernels::available`).
+        unsafe { (self.convert.add_to_f64)(values, sums) }
     }
 }
 

@@ -27,3 +27,8 @@ pub(in crate::kernels) fn f16_to_f32(from: &[u16], to: &mut [f32]) {
 pub(in crate::kernels) fn u8_to_f32(from: &[u8], to: &mut [f32]) {
     from.iter().zip(to).for_each(|(&byte, to)| *to = f32::from(byte));
 }
+
+#[inline(always)]
+pub(in crate::kernels) fn add_to_f64(values: &[f32], sums: &mut [f64]) {
+    values.iter().zip(sums).for_each(|(&value, sum)| *sum += f64::from(value));
+}

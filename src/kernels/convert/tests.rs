@@ -55,3 +55,21 @@ fn every_length_and_offset_and_never_past_the_end() {
         }
     }
 }
+
+#[test]
+fn sums_of_rows_are_those_of_their_values() {
+    let mut rng = Rng::new(17);
+    for length in 0..150 {
+        let values: Vec<f32> = (0..length).map(|_| rng.below(1 << 20) as f32 * 1e-3 - 300.0).collect();
+        let before: Vec<f64> = values.iter().rev().map(|value| f64::from(*value) * 1e6).collect();
+        let values = Guarded::new(&values);
+        for kernels in Kernels::available() {
+            for start in [0, 1, 3, 64].map(|start| length.min(start)) {
+                let mut sums = Guarded::new(&before[start..]);
+                kernels.add_to_f64(&values.slice()[start..], sums.slice_mut());
+                let expected = before[start..].iter().zip(&values.slice()[start..]);
+                assert!(sums.slice().iter().zip(expected).all(|(sum, (b, v))| *sum == b + f64::from(*v)));
+            }
+        }
+    }
+}
