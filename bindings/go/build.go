@@ -74,7 +74,7 @@ func (s Source) WithIDsFile(path string) Source {
 	return s
 }
 
-// Links say whether rows that lie near each other are linked: 138 bytes a row in memory, fewer codes scanned for the
+// Links say whether rows that lie near each other are linked: 136 bytes a row in memory, fewer codes scanned for the
 // same recall.
 type Links uint32
 

@@ -47,8 +47,9 @@ pub enum Command {
     Info(IndexArgs),
     /// Measures recall, time of a search and its phases, and throughput
     ///
-    /// For each effort: recall against the exact answer, then rounds of all queries in random order, one by
-    /// one on one thread and in batches on --threads. Figures are medians over the rounds. A pass to warm up
+    /// For each effort: recall against the exact answer, with the share of queries that found less than 0.8 of
+    /// it ("poor") and the worst, then rounds of all queries in random order, one by one on one thread and in
+    /// batches on --threads. Figures are medians over the rounds. A pass to warm up
     /// comes first and is not counted. The percentiles of batches are those of whole batches, which is what
     /// each of their queries waits for.
     Bench(BenchArgs),
@@ -134,7 +135,7 @@ pub struct BuildArgs {
     /// No tree: each search scans all codes; what small sets get by themselves
     #[arg(long)]
     pub flat: bool,
-    /// Links between rows: 138 bytes a row in memory, fewer codes scanned for the same recall; auto: if memory has room
+    /// Links between rows: 136 bytes a row in memory, fewer codes scanned for the same recall; auto: if memory has room
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub links: LinkMode,
     /// Rows of a leaf to aim for [default: 48]

@@ -246,6 +246,11 @@ fn bench_measures_recall_and_reports_all_that_it_should() {
         }
         assert_eq!(result["answer_cache_hits"], 0.0, "answers come from the index");
     }
+    for found in results.iter().map(|result| |field: &str| result[field].as_f64().unwrap()) {
+        assert!(found("recall_worst") <= found("recall") && found("recall_worst") >= 0.0);
+        // With all at least 0.8 the mean is, too.
+        assert!(found("recall") >= 0.8 || found("recall_poor_share") > 0.0);
+    }
     let (single, batch) = (&results[2], &results[3]);
     assert!((single["recall_asked"].as_f64().unwrap() - 0.95).abs() < 1e-6);
     assert!(single["recall"].as_f64().unwrap() >= 0.9, "{single}");
@@ -256,7 +261,7 @@ fn bench_measures_recall_and_reports_all_that_it_should() {
     assert!(plot.starts_with("<svg") && plot.contains("recall@10"));
 
     let text = bench.ok(&[&ask[..], &["--batch", "1", "--cache"]].concat());
-    for word in ["recall@10", "QPS", "p999 us", "quantise", "rerank", "memory:", "0.99"] {
+    for word in ["recall@10", "poor %", "worst", "QPS", "p999 us", "quantise", "rerank", "memory:", "0.99"] {
         assert!(text.contains(word), "{word} in\n{text}");
     }
 }

@@ -5,9 +5,10 @@
 use crate::build::near::NearLeaves;
 use crate::build::{links, truth};
 use crate::cluster;
+use crate::index::centres::RowCentres;
 use crate::index::links::LINKS_A_ROW;
 use crate::index::recall_table::LIST_MAX;
-use crate::index::tree::{Node, NodeFactors, LEVELS_MAX};
+use crate::index::tree::{Node, NodeFactors, Tree, LEVELS_MAX};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::quantize::rotation::PAD;
 use crate::search::list::WalkList;
@@ -205,7 +206,8 @@ impl BuildLayout {
     /// Bytes of a node in memory while it is searched.
     pub fn node_bytes(&self) -> u64 {
         let records = std::mem::size_of::<Node>() + std::mem::size_of::<NodeFactors>();
-        (self.shape.padded + self.shape.row_bytes() + records + 4) as u64
+        // And of a leaf its number.
+        (self.shape.padded + self.shape.row_bytes() + records + 4) as u64 + Tree::derived_bytes(1)
     }
 
     /// Bytes of one group of rows that a thread works on in the second pass.
@@ -290,7 +292,8 @@ impl BuildLayout {
         let centres = nodes.min(self.fanout.max(ROOT_CHILDREN_MAX) as u64);
         // The quantiser has a mean, and its copy in memory as many signs at most.
         let vectors = (centres + 2) * self.shape.padded as u64 * 4;
-        self.row_memory_bytes() + nodes * self.node_bytes() + vectors + SMALL_SECTIONS_BYTES
+        let nodes = nodes * self.node_bytes() + RowCentres::bytes_max(centres);
+        self.row_memory_bytes() + nodes + vectors + SMALL_SECTIONS_BYTES
     }
 }
 

@@ -18,7 +18,7 @@ use crate::index::links::{LINKS_A_ROW, NO_LINK};
 use crate::index::segment::SegmentIndex;
 use crate::memory::{try_collect, try_defaults, try_hold, try_vec, try_with_capacity, AlignedBytes};
 use crate::search::met::MetRows;
-use crate::topk::heap::{rank, Scored};
+use crate::topk::heap::{place, Scored};
 use crate::types::Result;
 
 /// Rows of the cells near a cell, whose leaves its rows choose from.
@@ -311,7 +311,7 @@ fn choose_leaves(
     try_hold(ranked, leaves)?;
     for (nth, ranks) in (0u32..).zip(ranks.chunks_exact(leaves)) {
         ranked.clear();
-        ranked.extend(numbers().zip(ranks).map(|(leaf, at)| u64::from(rank(*at)) << 32 | u64::from(leaf)));
+        ranked.extend(numbers().zip(ranks).map(|(leaf, at)| place(*at, leaf)));
         if looked < leaves {
             ranked.select_nth_unstable(looked);
         }

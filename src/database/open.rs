@@ -9,6 +9,7 @@ use crate::database::answers::AnswerCache;
 use crate::database::handle::{Database, Failures, Inner};
 use crate::database::options::{thread_count, LogLevel, OpenOptions};
 use crate::format::{Manifest, SectionInfo, SectionKind, SegmentEntry, SegmentFile};
+use crate::index::centres::RowCentres;
 use crate::index::codes::Codes;
 use crate::index::ids::Ids;
 use crate::index::links::Links;
@@ -262,10 +263,9 @@ fn memory_bytes(section: &SectionInfo) -> u64 {
         SectionKind::TREE_NODES => section.bytes.saturating_add(section.count.saturating_mul(4)),
         // And the signs of the rotation, which are made from it.
         SectionKind::QUANTISER => section.bytes.saturating_mul(2),
-        // And for each row its centre.
-        SectionKind::LINKS if section.is_known() => {
-            section.bytes.saturating_add(section.count.saturating_mul(2))
-        }
+        SectionKind::NODE_FACTORS => section.bytes.saturating_add(Tree::derived_bytes(section.count)),
+        // And which rows are relative to which of them.
+        SectionKind::CENTRES => section.bytes.saturating_add(RowCentres::bytes_max(section.count)),
         _ if section.is_known() => section.bytes,
         _ => 0,
     }

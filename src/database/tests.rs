@@ -17,7 +17,7 @@ use crate::search::candidates::{Candidate, Candidates};
 use crate::search::rerank::{by_bound, Exact, Reader};
 use crate::stats::SearchStats;
 use crate::topk::heap::TopK;
-use crate::types::params::{BuildParams, SearchParams, RERANK_ALL};
+use crate::types::params::{BuildParams, LinkMode, SearchParams, RERANK_ALL};
 use crate::types::rng::SplitMix64;
 use crate::types::{ElementType, Result, Status};
 use crate::vfs::faulty::{Call, Fault, FaultVfs, Plan};

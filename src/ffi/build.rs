@@ -111,7 +111,7 @@ pub const VDB_BUILD_FLAT: u32 = 1 << 0;
 /// index is replaced, too: give an index a directory of its own.
 pub const VDB_BUILD_REPLACE: u32 = 1 << 1;
 
-/// Whether rows that lie near each other are linked: 138 bytes a row in memory, fewer codes scanned and fewer
+/// Whether rows that lie near each other are linked: 136 bytes a row in memory, fewer codes scanned and fewer
 /// rows read for the same recall. Rows of 449 dimensions and more, but under inner product, keep the finer
 /// codes that links are made with: half a byte a dimension on disk. An index without a tree has no links.
 /// VDB_LINKS_...

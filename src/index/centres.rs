@@ -13,7 +13,7 @@ const RUNS_MAX: usize = 1 << 16;
 
 /// The centres of the rows of a segment.
 #[derive(Debug)]
-pub struct Centres {
+pub struct RowCentres {
     /// Where the rows of each centre end, ascending.
     ends: Vec<u32>,
     /// For each run of `1 << shift` rows, the centre of its first.
@@ -21,7 +21,7 @@ pub struct Centres {
     shift: u32,
 }
 
-impl Centres {
+impl RowCentres {
     /// Of centres with rows each, which end at `ends`.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ impl Centres {
             }
             first.push(centre as u32);
         }
-        Ok(Centres { ends, first, shift })
+        Ok(RowCentres { ends, first, shift })
     }
 
     /// The centre of the row at `position`. O(1), unless centres have very few rows.
@@ -50,6 +50,12 @@ impl Centres {
             centre += 1;
         }
         centre
+    }
+
+    /// The most bytes of the tables for so many centres.
+    pub fn bytes_max(centres: u64) -> u64 {
+        let runs = centres.saturating_mul(RUNS_A_CENTRE as u64).min(RUNS_MAX as u64);
+        centres.saturating_add(runs + 1).saturating_mul(4)
     }
 
     /// Bytes of the tables.
@@ -76,15 +82,15 @@ mod tests {
                     end
                 })
                 .collect();
-            let found = Centres::new(ends.clone()).unwrap();
+            let found = RowCentres::new(ends.clone()).unwrap();
             for nth in 0..end.min(20_000) {
                 let position = if end <= 20_000 { nth } else { random.below(u64::from(end)) as u32 };
                 assert_eq!(found.of(position) as usize, ends.partition_point(|end| *end <= position));
             }
-            assert!(found.memory_bytes() <= 4 * (centres + (2 * RUNS_MAX).min(33 * centres) + 1) as u64);
+            assert!(found.memory_bytes() <= RowCentres::bytes_max(centres));
         }
         // Rows that fill the numbers.
-        let found = Centres::new(vec![7, u32::MAX]).unwrap();
+        let found = RowCentres::new(vec![7, u32::MAX]).unwrap();
         assert_eq!([0, 6, 7, u32::MAX - 1].map(|position| found.of(position)), [0, 0, 1, 1]);
     }
 }

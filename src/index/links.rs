@@ -23,7 +23,7 @@ impl Links {
     /// Takes the array of a file or a build: as many `u32` a row, at most [`LINKS_A_ROW`]. O(rows).
     ///
     /// # Errors
-    /// `VDB_CORRUPT` if a link names no row, `VDB_OUT_OF_MEMORY`.
+    /// `VDB_CORRUPT` if a link names no row.
     pub fn new(rows: u32, links: AlignedBytes) -> Result<Self> {
         let a_row = links.len() / 4 / (rows as usize).max(1);
         let fits = (1..=LINKS_A_ROW).contains(&a_row) || rows == 0;

@@ -9,7 +9,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use crate::index::centres::Centres;
+use crate::index::centres::RowCentres;
 use crate::memory::{try_collect, try_vec, try_with_capacity, AlignedBytes};
 use crate::quantize::encode::{CodeShape, Factors};
 use crate::types::{Error, Result};
@@ -92,7 +92,7 @@ pub struct Tree {
     /// What a descent reads of the factors, in arrays of their own.
     code_factors: Vec<Factors>,
     spreads: Vec<f32>,
-    centre_of: Centres,
+    centre_of: RowCentres,
 }
 
 impl Tree {
@@ -133,7 +133,7 @@ impl Tree {
         let children = &nodes[root.first_child as usize..][..root.child_count as usize];
         let ends = children.iter().map(|child| child.first_row + child.row_count);
         let ends = if children.is_empty() { try_vec(1, root.row_count)? } else { try_collect(ends)? };
-        let centre_of = Centres::new(ends)?;
+        let centre_of = RowCentres::new(ends)?;
         Ok(Tree { parts, shape, leaf_nodes, level_starts, code_factors, spreads, centre_of })
     }
 
@@ -236,11 +236,16 @@ impl Tree {
         (p.nodes.len() + p.factors.len() + p.bytes.len() + p.codes.len() + p.centres.len()) as u64
     }
 
+    /// Bytes of the arrays that are made from the factors of so many nodes.
+    pub const fn derived_bytes(nodes: u64) -> u64 {
+        nodes.saturating_mul((std::mem::size_of::<Factors>() + std::mem::size_of::<f32>()) as u64)
+    }
+
     /// Bytes in memory.
     pub fn memory_bytes(&self) -> u64 {
         let lists = self.leaf_nodes.len() + self.level_starts.len();
-        let factors = std::mem::size_of_val(&*self.code_factors) + std::mem::size_of_val(&*self.spreads);
-        self.stored_bytes() + (lists * 4 + factors) as u64 + self.centre_of.memory_bytes()
+        let factors = Self::derived_bytes(self.nodes().len() as u64);
+        self.stored_bytes() + 4 * lists as u64 + factors + self.centre_of.memory_bytes()
     }
 }
 

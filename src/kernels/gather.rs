@@ -5,7 +5,7 @@
 
 use super::prefetch::{prefetch_line, LINE_BYTES};
 
-/// How many bytes of rows travel while one is worked on: the best of 2, 4 and 8 KiB on Zen 4
+/// How many bytes of rows travel while one is worked on, of 2 to 32 rows: the best of 2, 4 and 8 KiB on Zen 4
 /// (`docs/experiments.md`: which cache is asked for).
 const AHEAD_BYTES: usize = 8192;
 

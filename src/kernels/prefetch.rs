@@ -1,8 +1,9 @@
 //! Hints that a slice will be read soon, so that its cache lines travel while other work is done.
 //!
-//! Lines are asked for into the second cache: on Zen 4 the first has some twenty places for lines that travel, and one
-//! that has none left keeps the core waiting, where the second has about twice as many. What a search reads is random,
-//! so that these places are what it is bound by: twice the rows a second (`docs/experiments.md`).
+//! On x86 lines are asked for into the second cache: on Zen 4 the first has some twenty places for lines that travel,
+//! and one that has none left keeps the core waiting, where the second has about twice as many. What a search reads is
+//! random, so that these places are what it is bound by: 1.3 to 2 times the rows a second, asked for further ahead
+//! (`docs/experiments.md`). On AArch64, where it was not measured, the first.
 //!
 //! In: a slice. Out: nothing; a hint changes no answer. Calls nothing.
 

@@ -4,7 +4,7 @@
 //! *threshold*: a row whose lower bound lies above it cannot be among the k nearest at the confidence of the bounds.
 //! The set that remains, cut to the `capacity` smallest lower bounds, does not depend on the order of arrival.
 
-use crate::topk::heap::{rank, TopK};
+use crate::topk::heap::{place, rank, TopK};
 use crate::types::{Error, Result};
 
 /// Candidates kept for each of the k answers; beyond them the farthest by lower bound are dropped.
@@ -42,10 +42,16 @@ impl Candidate {
         u128::from(rank(self.bound)) << 64 | u128::from(place)
     }
 
-    /// The same among candidates of one segment.
+    /// True if its bound is above the limit; of what is no number that is not certain.
+    #[inline]
+    pub fn is_beyond(&self, limit: f32) -> bool {
+        self.bound > limit
+    }
+
+    /// The same as a smaller number among candidates of one segment.
     #[inline]
     pub fn rank_in_segment(&self) -> u64 {
-        u64::from(rank(self.bound)) << 32 | u64::from(self.position)
+        place(self.bound, self.position)
     }
 }
 
@@ -235,13 +241,13 @@ impl Candidates {
     /// The closed candidates of a segment, in any order. Their bounds may be raised.
     pub fn of_segment(&mut self, segment: u32) -> &mut [Candidate] {
         self.ordered = 0;
-        first_where(&mut self.list, |candidate| candidate.segment == segment)
+        partition(&mut self.list, |candidate| candidate.segment == segment)
     }
 
     /// Drops the candidates with a greater bound.
     pub fn keep_within(&mut self, limit: f32) {
         self.ordered = 0;
-        self.list.retain(|candidate| candidate.bound <= limit);
+        self.list.retain(|candidate| !candidate.is_beyond(limit));
     }
 
     fn order_more(&mut self) {
@@ -270,8 +276,8 @@ impl Candidates {
     }
 }
 
-/// Puts the candidates of which `holds` is true before the others; those.
-pub fn first_where(list: &mut [Candidate], holds: impl Fn(&Candidate) -> bool) -> &mut [Candidate] {
+/// Puts the candidates of which `holds` is true before the others, in no order; those.
+pub fn partition(list: &mut [Candidate], holds: impl Fn(&Candidate) -> bool) -> &mut [Candidate] {
     let mut count = 0;
     for nth in 0..list.len() {
         if holds(&list[nth]) {

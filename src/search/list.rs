@@ -10,7 +10,7 @@
 
 use crate::index::links::LINKS_A_ROW;
 use crate::memory::try_with_capacity;
-use crate::topk::heap::{of_rank, rank};
+use crate::topk::heap::{of_rank, place};
 use crate::types::{Metric, Result};
 
 /// A walk leaves at most so many rows for each that its list holds: about two are usual, and links of a damaged file
@@ -22,13 +22,7 @@ const LENGTH_AT_KTH: f32 = 64.0;
 /// How much of that distance a list of twice the length goes further. (`docs/experiments.md`: where a walk ends.)
 const SHARE_A_DOUBLING: f32 = 0.05;
 
-/// A row as a number that sorts by estimate, then position.
-#[inline]
-fn near(estimate: f32, position: u32) -> u64 {
-    u64::from(rank(estimate)) << 32 | u64::from(position)
-}
-
-/// The position of such a number.
+/// The position of a row that is kept as a number which sorts by estimate, then position.
 #[inline]
 pub fn position(near: u64) -> u32 {
     near as u32
@@ -107,7 +101,7 @@ impl WalkList {
     #[inline]
     pub fn offer(&mut self, position: u32, estimate: f32) {
         if estimate <= self.threshold && self.length > 0 {
-            self.push(near(estimate, position));
+            self.push(place(estimate, position));
         }
     }
 
@@ -157,7 +151,7 @@ impl WalkList {
         if estimated > self.threshold {
             return self.length;
         }
-        let new = near(estimated, position);
+        let new = place(estimated, position);
         let at = self.near.partition_point(|near| *near < new);
         if at < self.length {
             self.near.truncate(self.length - 1);
@@ -182,10 +176,10 @@ mod tests {
         let mut estimates = [0.0, -0.0, 1.5, -1.5, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-40, f32::MAX];
         estimates.sort_by(f32::total_cmp);
         for pair in estimates.windows(2) {
-            assert!(near(pair[0], u32::MAX - 1) < near(pair[1], 0), "{pair:?}");
+            assert!(place(pair[0], u32::MAX - 1) < place(pair[1], 0), "{pair:?}");
         }
         for value in estimates {
-            let number = near(value, 7);
+            let number = place(value, 7);
             assert_eq!((estimate(number).to_bits(), position(number)), (value.to_bits(), 7));
         }
     }

@@ -396,7 +396,7 @@ fn finish(context: &Context<'_>, queries: &[&[f32]], scratch: &mut Scratch) -> R
     for (state, query) in states.iter_mut().zip(queries) {
         if !plan.rerank_all {
             state.candidates.close();
-            refine(context.kernels, snapshot, query, plan.farthest, state)?;
+            refine(context.kernels, snapshot, query, plan.farthest, state, &plan.stop)?;
             let exact = Exact::new(context.kernels, snapshot.metric, snapshot.element, query);
             let mut reader = Reader { cache: context.cache, row: &mut stage.row, stats };
             let QueryScratch { candidates, top, .. } = state;

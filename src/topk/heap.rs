@@ -22,6 +22,12 @@ pub fn of_rank(rank: u32) -> f32 {
     f32::from_bits(rank ^ ((!(rank as i32) >> 31) as u32 | 1 << 31))
 }
 
+/// A number that sorts by distance, then key.
+#[inline]
+pub fn place(distance: f32, key: u32) -> u64 {
+    u64::from(rank(distance)) << 32 | u64::from(key)
+}
+
 /// A distance and what it belongs to. Ordered by distance, then key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scored<K> {
@@ -43,7 +49,7 @@ impl Scored<u32> {
     /// A number that sorts as [`order`](Self::order) does.
     #[inline]
     pub fn place(&self) -> u64 {
-        u64::from(rank(self.distance)) << 32 | u64::from(self.key)
+        place(self.distance, self.key)
     }
 }
 

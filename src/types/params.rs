@@ -109,7 +109,7 @@ pub struct BuildParams {
     pub fanout: u32,
     /// Code bits a dimension, 1, 2 or 4; 0: chosen from dim.
     pub code_bits: u32,
-    /// Links between rows: 138 bytes a row in memory, 128 on disk, and half a byte a dimension beside one-bit codes.
+    /// Links between rows: 136 bytes a row in memory, 128 on disk, and half a byte a dimension beside one-bit codes.
     pub links: LinkMode,
     /// No tree: scan all codes. Chosen by itself for few rows.
     pub flat: bool,

@@ -47,11 +47,11 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<(), Failure> {
     };
     let course = Course { database: &database, queries: &queries, k };
     let efforts = Effort::list(&args.recall, &args.probes);
-    let mut recalls = Vec::new();
+    let mut founds = Vec::new();
     for (i, effort) in efforts.iter().enumerate() {
         progress.show("warm-up", i as u64, efforts.len() as u64);
         let answers = course.answers(*effort)?;
-        recalls.push(oracle::recall(&truth, k, &answers));
+        founds.push(oracle::recall(&truth, k, &answers));
     }
     let modes = [Mode::Single, Mode::of(threads, args.batch, queries.len())];
     let order = |round| match args.zipf {
@@ -61,9 +61,9 @@ pub fn run(args: &BenchArgs, quiet: bool) -> Result<(), Failure> {
     let passes = passes(&course, &efforts, &modes, args.rounds, &order, &progress)?;
     drop(progress);
     let mut results = Vec::new();
-    for ((effort, recall), passes) in efforts.iter().zip(recalls).zip(passes) {
+    for ((effort, found), passes) in efforts.iter().zip(founds).zip(passes) {
         for (mode, passes) in modes.iter().zip(passes) {
-            results.push(Measured::new(*effort, *mode, recall, queries.len(), &passes));
+            results.push(Measured::new(*effort, *mode, found, queries.len(), &passes));
         }
     }
     let setting = Setting {

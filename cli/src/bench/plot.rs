@@ -29,7 +29,7 @@ pub fn draw(path: &Path, setting: &Setting, results: &[Measured]) -> Result<(), 
 fn series(results: &[Measured]) -> Vec<Series> {
     let mut by_mode: BTreeMap<(u32, usize), Vec<(f64, f64)>> = BTreeMap::new();
     for result in results {
-        by_mode.entry((result.threads, result.batch)).or_default().push((result.recall, result.qps));
+        by_mode.entry((result.threads, result.batch)).or_default().push((result.found.recall, result.qps));
     }
     let named = |((threads, batch), mut points): ((u32, usize), Vec<(f64, f64)>)| {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));

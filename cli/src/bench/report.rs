@@ -8,6 +8,7 @@ use vdb::stats::SearchStats;
 
 use super::effort::Effort;
 use super::measure::{Mode, Pass};
+use super::oracle::Found;
 use crate::info::{listed, memory_parts, Memory};
 use crate::output::{bytes, count, seconds, Table};
 use crate::process::Resident;
@@ -45,8 +46,9 @@ pub struct Measured {
     effort: Effort,
     recall_asked: Option<f32>,
     probes_asked: Option<u32>,
-    /// recall@k, measured.
-    pub recall: f64,
+    /// What was found.
+    #[serde(flatten)]
+    pub found: Found,
     /// Queries a second.
     pub qps: f64,
     p50_us: f64,
@@ -106,7 +108,7 @@ impl Phases {
 
 impl Measured {
     /// The figures of an effort's passes in one mode over `queries` queries each.
-    pub fn new(effort: Effort, mode: Mode, recall: f64, queries: usize, passes: &[Pass]) -> Self {
+    pub fn new(effort: Effort, mode: Mode, found: Found, queries: usize, passes: &[Pass]) -> Self {
         let of = |figure: fn(&Pass) -> f64| median(passes.iter().map(figure).collect());
         let mut stats = SearchStats::default();
         passes.iter().for_each(|pass| stats.add(&pass.stats));
@@ -119,7 +121,7 @@ impl Measured {
             effort,
             recall_asked,
             probes_asked,
-            recall,
+            found,
             qps: of(|pass| pass.qps),
             p50_us: of(|pass| pass.call_us.p50),
             p95_us: of(|pass| pass.call_us.p95),
@@ -216,15 +218,17 @@ fn efforts(k: usize, results: &[Measured]) -> String {
     let mut table = Table::new(
         1,
         [
-            "asked", &recall, "threads", "batch", "QPS", "p50 us", "p95 us", "p99 us", "p999 us", "probes",
-            "codes", "by link", "reranked", "KiB read",
+            "asked", &recall, "poor %", "worst", "threads", "batch", "QPS", "p50 us", "p95 us", "p99 us",
+            "p999 us", "probes", "codes", "by link", "reranked", "KiB read",
         ],
     );
     for result in results {
         let whole = |value: f64| count(value.round() as u64);
         table.row([
             result.effort.name(),
-            format!("{:.4}", result.recall),
+            format!("{:.4}", result.found.recall),
+            format!("{:.1}", 100.0 * result.found.recall_poor_share),
+            format!("{:.2}", result.found.recall_worst),
             result.threads.to_string(),
             count(result.batch as u64),
             whole(result.qps),

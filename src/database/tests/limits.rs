@@ -145,3 +145,33 @@ fn a_search_looks_at_the_token_within_a_long_leaf() {
         assert!(looks >= least, "{looks} looks, rerank {rerank}");
     }
 }
+
+#[test]
+fn what_a_segment_keeps_is_what_an_open_asked_for() {
+    for (leaf_rows, links) in
+        [(1, LinkMode::Off), (4, LinkMode::Off), (16, LinkMode::On), (4_000, LinkMode::Off)]
+    {
+        let floats = floats(1);
+        let source = ArrayRows::of_floats(&floats, DIM).unwrap();
+        let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
+        let params = BuildParams { leaf_rows, links, ..params() };
+        create::build_vfs(&vfs, &source, None, &params, &Job::default()).unwrap();
+        let (_, files) = open::open_files(&*vfs).unwrap();
+        let asked = open::segment_memory_bytes(files[0].as_ref().unwrap());
+        let database = super::open(&vfs, OpenOptions::default());
+        let memory = database.memory();
+        let kept = memory.total_bytes - memory.scratch_bytes - memory.other_bytes;
+        // The recall table and the rest of the quantiser count as tables, not as parts.
+        assert!(
+            kept <= asked && asked <= kept + (8 << 10),
+            "leaves of {leaf_rows}: {kept}, asked for {asked}"
+        );
+        let estimate = create::estimate(ROWS as u64, DIM, ElementType::F32, GivenIds::None, &params).unwrap();
+        assert!(estimate.open_memory_bytes >= asked, "leaves of {leaf_rows}");
+
+        let tree = &database.inner.snapshot.segments[0].index.tree;
+        for position in 0..ROWS as u32 {
+            assert_eq!(tree.centre_of(position), tree.leaf(tree.leaf_of(position)).centre);
+        }
+    }
+}

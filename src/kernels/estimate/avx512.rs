@@ -2,8 +2,8 @@
 //! then the planes' counts are weighted by doubling, highest plane first, and eight rows are summed across at once.
 //! Queries of four planes and up to 2048 dimensions stay in registers for a whole block.
 //!
-//! Rows in order are not asked for ahead: the hardware does it better (4.6 ns a row of 128 bytes from memory, 5.9 with
-//! hints), and blocks of 48 rows at random places cost the same with hints and without.
+//! Rows in order are not asked for ahead: the hardware does it better (`docs/experiments.md`). The last load of a row
+//! ends where the row ends: one under a mask would wait for the line behind it, which nobody asked for.
 
 use std::arch::x86_64::*;
 
@@ -91,7 +91,8 @@ unsafe fn rows_of<const J: usize>(
 /// The same for codes of one plane of `C` registers, the query in `J * C` registers.
 ///
 /// # Safety
-/// As [`rows`]; `query` is `J * plane_bytes` long.
+/// As [`rows`]; `query` is `J * plane_bytes` long, and `plane_bytes.div_ceil(CHUNK)` is `C`: all chunks of a plane but
+/// the last are whole, and where there are several, the last [`CHUNK`] bytes of a plane lie inside it.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
 unsafe fn rows_in_registers<const J: usize, const C: usize>(
@@ -100,6 +101,7 @@ unsafe fn rows_in_registers<const J: usize, const C: usize>(
     query: &[u8],
     out: &mut [u32],
 ) {
+    debug_assert_eq!(plane_bytes.div_ceil(CHUNK), C);
     let mut planes = [[_mm512_setzero_si512(); C]; J];
     for j in 0..J {
         for c in 0..C - 1 {
@@ -109,13 +111,13 @@ unsafe fn rows_in_registers<const J: usize, const C: usize>(
     }
     // The last chunk is read so that it ends where the row ends: what lies behind is on a line that nobody asked for.
     let (last, end) = if C > 1 {
-        let words = (C * CHUNK - plane_bytes) / 8;
-        ((u8::MAX.checked_shl(words as u32)).unwrap_or(0), plane_bytes - CHUNK)
+        // Words that the chunk before has, too, are not wanted again.
+        (u8::MAX << ((C * CHUNK - plane_bytes) / 8), plane_bytes - CHUNK)
     } else {
         (mask_of_chunk(plane_bytes, 0), 0)
     };
     for j in 0..J {
-        // SAFETY: as said of the planes; words before the last chunk are not wanted again.
+        // SAFETY: the last bytes of plane `j`, or all of them where they are no more than a register holds.
         planes[j][C - 1] =
             unsafe { _mm512_maskz_loadu_epi64(last, query.as_ptr().add(j * plane_bytes + end).cast()) };
     }
