@@ -25,7 +25,7 @@ figure() {
         /rows x/ && !size { size = $2 " x " $5 + 0 }
         /^0\.9/ && !seen[$1]++ {
             printf "| %s | %s | %s | %s | %s | %s | %s | %s | %.1f | %s |\n",
-                name, size, metric, $1, $2, $6, $(NF - 3), $(NF - 1), seconds, memory
+                name, size, metric, $1, $2, $8, $(NF - 3), $(NF - 1), seconds, memory
         }' "$work/bench"
 }
 
