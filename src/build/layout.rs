@@ -23,9 +23,9 @@ const FLAT_ROWS_MAX: u64 = 4_096;
 /// Rows of a leaf where the caller does not say; see `docs/experiments.md`.
 const LEAF_ROWS: u32 = 48;
 /// Leaves of a cell, the node above the leaves; see `docs/experiments.md`.
-const CELL_LEAVES: u64 = 8;
+const CELL_LEAVES: u64 = 6;
 /// Rows that train one cell.
-pub const SAMPLE_A_CELL: usize = 32;
+pub const SAMPLE_A_CELL: usize = 24;
 /// A cell may have so many times the rows aimed at.
 const CELL_ROWS_SLACK: u64 = 4;
 /// Rows that are assigned together.

@@ -241,6 +241,7 @@ mod tests {
     use super::super::train::{row_of, sizes, FLAT_CENTRES_MAX};
     use super::*;
     use crate::pool::Pool;
+    use crate::types::rng::SplitMix64;
     use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
     fn params(cells: usize, fanout: usize) -> TreeParams {
@@ -262,6 +263,25 @@ mod tests {
             let stop = Stop::NEVER.with_callback(&none_left);
             CellTree::train(&rows, dim, &params(2 * FLAT_CENTRES_MAX, 32), &Pool::new(1), &stop).unwrap();
         }
+    }
+
+    #[test]
+    fn rows_that_crowd_do_not_multiply_the_cells() {
+        // Places whose rows are as much nearer to each other as they are more.
+        let (dim, wanted) = (8, 2 * FLAT_CENTRES_MAX);
+        let mut random = SplitMix64::new(3);
+        let mut rows = Vec::new();
+        for place in 1..=24usize {
+            let centre: Vec<f32> = (0..dim).map(|_| random.next_f32() * 10.0).collect();
+            for _ in 0..12_000 / place {
+                let far = random.next_f32().powi(6) * place as f32 * 0.2;
+                rows.extend(centre.iter().map(|x| x + far * (random.next_f32() - 0.5)));
+            }
+        }
+        let params = TreeParams { cells: wanted, fanout: 0, kmeans: KmeansParams::default() };
+        let tree = CellTree::train(&rows, dim, &params, &Pool::new(2), &Stop::NEVER).unwrap();
+        let cells = tree.cell_count();
+        assert!((wanted / 2..=wanted * 3 / 2).contains(&cells), "{cells} cells");
     }
 
     fn owners(tree: &CellTree, rows: &[f32], dim: usize) -> Vec<u32> {

@@ -24,8 +24,9 @@ pub(crate) const FLAT_CENTRES_MAX: usize = 1024;
 /// A centre that owns more than this many mean shares of the sample is cut.
 const LARGE: usize = 3;
 
-/// One that owns less than a mean share over this is given up.
-const SMALL: usize = 8;
+/// One that owns less than a mean share over this is given up: each search meets the cells of a whole region,
+/// however few rows they have.
+const SMALL: usize = 3;
 
 /// How often sizes are put right where centres are few.
 const RESIZES_MAX: u32 = 2;
@@ -42,21 +43,26 @@ pub(crate) fn train(
     pool: Team<'_>,
     stop: &Stop<'_>,
 ) -> Result<(Centroids, Router)> {
-    let mut owners = try_vec(sample.len() / dim, 0)?;
+    let rows = sample.len() / dim;
+    let wanted = wanted.clamp(1, rows);
+    let mut owners = try_vec(rows, 0)?;
     let centres = first_centres(sample, dim, wanted, params, pool, stop)?;
     let rounds = if centres.count() > FLAT_CENTRES_MAX { params.iterations_max } else { RESIZES_MAX };
     let (mut ordered, mut way) = router(centres, params, pool, stop)?;
-    for _ in 0..rounds {
+    for round in 0..=rounds {
         way.assign(sample, pool, stop, &mut owners, None)?;
         // Once stopped, some owners are of the round before, which may have had more centres.
         if stop.check().is_err() {
             break;
         }
         let (order, ends) = group_by(&owners, ordered.count())?;
-        if ordered.count() <= FLAT_CENTRES_MAX && !out_of_bounds(&ends) {
+        if ordered.count() <= FLAT_CENTRES_MAX && !out_of_bounds(&ends, wanted) {
             break;
         }
-        let centres = resized(sample, ordered, &order, &ends, params, pool, stop)?;
+        // What is cut last leaves crumbs: once more these are given up, and nothing is cut.
+        let most = if round < rounds { usize::MAX } else { 1 };
+        let sizes = Sizes { wanted, most };
+        let centres = resized(sample, ordered, &order, &ends, sizes, params, pool, stop)?;
         (ordered, way) = router(centres, params, pool, stop)?;
     }
     Ok((ordered, way))
@@ -132,7 +138,7 @@ pub(crate) fn sizes(ends: &[u32]) -> impl Iterator<Item = usize> + '_ {
     firsts.zip(ends).map(|(first, &end)| (end - first) as usize)
 }
 
-/// How many cells one of this size should be, given the mean size; 0: it should not be.
+/// How many cells one of this size should be, where `rows` should have `cells`; 0: it should not be.
 fn pieces(size: usize, rows: usize, cells: usize) -> usize {
     if size * cells > LARGE * rows {
         (size * cells + rows / 2) / rows
@@ -141,9 +147,18 @@ fn pieces(size: usize, rows: usize, cells: usize) -> usize {
     }
 }
 
-fn out_of_bounds(ends: &[u32]) -> bool {
+fn out_of_bounds(ends: &[u32], wanted: usize) -> bool {
     let rows = ends.last().map_or(0, |&end| end as usize);
-    sizes(ends).any(|size| pieces(size, rows, ends.len()) != 1)
+    sizes(ends).any(|size| pieces(size, rows, wanted) != 1)
+}
+
+/// How cells should be sized.
+#[derive(Clone, Copy)]
+struct Sizes {
+    /// How many there should be.
+    wanted: usize,
+    /// Cells that one is cut into at most.
+    most: usize,
 }
 
 /// Cuts large cells by k-means, leaves out crumbs, and moves the others to their means.
@@ -152,6 +167,7 @@ fn resized(
     mut cells: Centroids,
     order: &[u32],
     ends: &[u32],
+    sizes: Sizes,
     params: &KmeansParams,
     pool: Team<'_>,
     stop: &Stop<'_>,
@@ -161,10 +177,13 @@ fn resized(
     if params.spherical {
         cells.data.chunks_exact_mut(dim).for_each(normalise);
     }
+    // Where all are small, the largest stays.
+    let largest = self::sizes(ends).max().unwrap_or(0);
     let mut parts: Vec<Vec<f32>> = try_defaults(cells.count())?;
     pool.try_for_each_of(parts.iter_mut().enumerate(), |(cell, part)| {
         let rows = members(order, ends, cell);
-        *part = match pieces(rows.len(), order.len(), ends.len()) {
+        let least = usize::from(rows.len() == largest);
+        *part = match pieces(rows.len(), order.len(), sizes.wanted).clamp(least, sizes.most) {
             0 => Vec::new(),
             1 => try_collect(cells.centre(cell).iter().copied())?,
             pieces => train_on(sample, dim, rows, pieces, cell, params, stop)?,

@@ -3,15 +3,17 @@
 //! A section is reserved with its length, at any time before the end, and takes its place (and its disk
 //! space) at once; so a full disk shows before the work. Several may then be filled in turns, each from
 //! front to back: small pieces are gathered, large ones go straight to the file, and the checksum of each
-//! block is taken on the way. What was written may be read back through [`SegmentWriter::file`].
+//! block is taken on the way. Writes end where a huge page of the file does, so that the system may keep the
+//! file in such pages, in which a search finds rows sooner. What was written may be read back through
+//! [`SegmentWriter::file`].
 //!
 //! The header is written last, and the file is synced before [`SegmentWriter::finish`] returns; a manifest
 //! may then name it. Dropping an unfinished writer removes its file. Calls `vfs` and `memory`.
 
-use super::checksum::{block_checksums, block_count, checksum};
-use super::layout::{segment_header, ALIGN_BULK, ALIGN_SMALL, BLOCK_BYTES, SECTIONS_MAX};
+use super::checksum::{checksum, BlockSums};
+use super::layout::{segment_header, ALIGN_BULK, ALIGN_SMALL, SECTIONS_MAX};
 use super::manifest::SegmentEntry;
-use super::parse::{align_up, internal, to_usize};
+use super::parse::{align_up, internal};
 use super::section::{FileHeader, SectionInfo, SectionSpec, SectionTable, SegmentHeader};
 use crate::memory::{try_text, try_with_capacity};
 use crate::types::{Error, Result};
@@ -19,8 +21,9 @@ use crate::vfs::{FileName, Vfs, VfsFile};
 use std::io;
 use std::sync::Arc;
 
-/// A section's small pieces are gathered up to this; a multiple of the checksum block.
-const BUFFER_BYTES: usize = 16 * BLOCK_BYTES;
+/// A section's small pieces are gathered up to a multiple of this in the file: the huge page of most machines. Linux
+/// takes the pages of its cache as large as what is written at once, where the file system can (`docs/experiments.md`).
+const PIECE_BYTES: usize = 2 << 20;
 
 /// After so many bytes of a section the system is asked to begin writing them, so that the sync at the end
 /// has little left to do.
@@ -47,18 +50,26 @@ pub struct SegmentWriter {
 /// A reserved section and how far it is.
 struct Slot {
     info: SectionInfo,
-    /// Bytes in the file, from the section's start; `sums` covers exactly these.
+    /// Bytes in the file, from the section's start.
     written: u64,
     /// Bytes up to here were handed to the system to write.
     hinted: u64,
     /// What comes next.
     buffer: Vec<u8>,
-    sums: Vec<u64>,
+    /// Of all that was appended.
+    sums: BlockSums,
 }
 
 impl Slot {
     fn appended(&self) -> u64 {
         self.written.saturating_add(len_u64(&self.buffer))
+    }
+
+    /// Bytes from the first that is not in the file to the next multiple of [`PIECE_BYTES`].
+    fn room(&self) -> usize {
+        let at = self.info.offset.saturating_add(self.written);
+        let beyond = at.checked_rem(PIECE_BYTES as u64).unwrap_or(0);
+        PIECE_BYTES.saturating_sub(usize::try_from(beyond).unwrap_or(0))
     }
 
     fn is_complete(&self) -> bool {
@@ -103,7 +114,6 @@ impl SegmentWriter {
             || Error::invalid(format_args!("{}: {} is larger than any file", self.path, spec.kind));
         let offset = align_up(self.end, spec.align).ok_or_else(too_large)?;
         let end = offset.checked_add(spec.bytes).ok_or_else(too_large)?;
-        let blocks = to_usize("the checksums of a section", block_count(spec.bytes))?;
         let slot = Slot {
             info: SectionInfo {
                 kind: spec.kind,
@@ -119,7 +129,7 @@ impl SegmentWriter {
             written: 0,
             hinted: 0,
             buffer: Vec::new(),
-            sums: try_with_capacity(blocks)?,
+            sums: BlockSums::new(spec.bytes)?,
         };
         self.file.allocate(end).map_err(|error| self.failed(&error))?;
         self.end = end;
@@ -137,11 +147,13 @@ impl SegmentWriter {
         if len_u64(bytes) > left {
             return Err(internal("a section gets more bytes than it reserved"));
         }
+        self.slot_mut(slot)?.sums.add(bytes);
         while !bytes.is_empty() {
             let state = self.slot_mut(slot)?;
-            if state.buffer.is_empty() && bytes.len() >= BUFFER_BYTES {
-                // Whole blocks, so that the checksums stay aligned.
-                let whole = bytes.len().saturating_sub(bytes.len() % BLOCK_BYTES);
+            let room = state.room();
+            if state.buffer.is_empty() && bytes.len() >= room {
+                let beyond = bytes.len().saturating_sub(room);
+                let whole = bytes.len().saturating_sub(beyond % PIECE_BYTES);
                 let (now, later) = bytes.split_at_checked(whole).unwrap_or((bytes, &[]));
                 self.write_next(slot, now)?;
                 bytes = later;
@@ -150,14 +162,14 @@ impl SegmentWriter {
             if state.buffer.capacity() == 0 {
                 let rest = state.info.bytes.saturating_sub(state.written);
                 state.buffer = try_with_capacity(
-                    usize::try_from(rest).map_or(BUFFER_BYTES, |rest| rest.min(BUFFER_BYTES)),
+                    usize::try_from(rest).map_or(PIECE_BYTES, |rest| rest.min(PIECE_BYTES)),
                 )?;
             }
-            let room = BUFFER_BYTES.saturating_sub(state.buffer.len());
-            let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
+            let left = room.saturating_sub(state.buffer.len());
+            let (now, later) = bytes.split_at_checked(left).unwrap_or((bytes, &[]));
             state.buffer.extend_from_slice(now);
             bytes = later;
-            let full = state.buffer.len() >= BUFFER_BYTES;
+            let full = state.buffer.len() >= room;
             if full || state.appended() == state.info.bytes {
                 self.flush(slot)?;
             }
@@ -196,8 +208,9 @@ impl SegmentWriter {
         let mut sections = try_with_capacity(self.slots.len())?;
         for slot in &mut self.slots {
             // Little-endian by field, so that the file is the same on every machine.
-            let mut sums = try_with_capacity(slot.sums.len().saturating_mul(8))?;
-            sums.extend(slot.sums.iter().flat_map(|sum| sum.to_le_bytes()));
+            let blocks = slot.sums.finish();
+            let mut sums = try_with_capacity(blocks.len().saturating_mul(8))?;
+            sums.extend(blocks.iter().flat_map(|sum| sum.to_le_bytes()));
             slot.info.sums_offset = at;
             slot.info.sums_checksum = checksum(&sums);
             self.file.write_all_at(&sums, at).map_err(|error| write_error(&self.path, &error))?;
@@ -234,7 +247,7 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// Writes the next bytes of a section: whole blocks, or its end.
+    /// Writes the next bytes of a section.
     fn write_next(&mut self, slot: SectionSlot, bytes: &[u8]) -> Result<()> {
         let state = self.slot(slot)?;
         let at = state.info.offset.saturating_add(state.written);
@@ -246,8 +259,6 @@ impl SegmentWriter {
             return Err(self.failed(&error));
         }
         let state = self.slot_mut(slot)?;
-        // Within the room that was made for all of them.
-        state.sums.extend(block_checksums(bytes));
         state.written = state.written.saturating_add(len_u64(bytes));
         let pending = state.written.saturating_sub(state.hinted);
         if pending >= WRITEBACK_BYTES {

@@ -32,10 +32,12 @@ impl Bases {
         Ok(())
     }
 
-    /// True if the distance was asked for before.
+    /// Asks for what the distance to a centre is found from, if that is not known.
     #[inline]
-    pub fn is_known(&self, centre: u32) -> bool {
-        self.distances[centre as usize].to_bits() != UNKNOWN
+    pub fn ask(&self, kernels: &Kernels, index: &SegmentIndex, centre: u32) {
+        if self.distances[centre as usize].to_bits() == UNKNOWN {
+            kernels.prefetch_lines(bytemuck::cast_slice(index.tree.centre(centre)));
+        }
     }
 
     /// The distance to a centre.

@@ -14,7 +14,6 @@ use crate::memory::{try_hold, try_reserve};
 use crate::quantize::encode::{metric_weights, CodeShape};
 use crate::quantize::estimate;
 use crate::quantize::query::PreparedQuery;
-use crate::search::bases::Bases;
 use crate::search::scratch::{QueryScratch, StageScratch, BLOCK_ROWS};
 use crate::stats::SearchStats;
 use crate::topk::heap::Scored;
@@ -56,7 +55,7 @@ pub fn descend(
     stage: &mut StageScratch,
     stats: &mut SearchStats,
 ) -> Result<()> {
-    let QueryScratch { prepared, bases, leaves, .. } = query;
+    let QueryScratch { prepared, leaves, .. } = query;
     let tree = &index.tree;
     let probes = route.probes;
     leaves.clear();
@@ -74,7 +73,7 @@ pub fn descend(
     stage.frontier.push(Scored { distance: 0.0, key: 0 });
     while !stage.frontier.is_empty() {
         cut(&mut stage.frontier, nodes, breadth, NODES_MIN);
-        let StageScratch { frontier, next, counted, estimates, products, .. } = stage;
+        let StageScratch { frontier, next, counted, estimates, products, rough, .. } = stage;
         let order = ranking.order(nodes[frontier[0].key as usize].first_child);
         let children: u64 = frontier.iter().map(|n| u64::from(nodes[n.key as usize].child_count)).sum();
         stats.nodes_ranked += children;
@@ -88,10 +87,13 @@ pub fn descend(
             // Where links lead on from the leaves, codes choose well enough on every level.
             let slack = if index.links.is_some() { 1 } else { FILTER_SLACK };
             let mut best = Best::new(next, nodes, slack * wanted, slack as usize * least);
-            ranking.children_by_codes(frontier, order, bases, counted, estimates, &mut best);
+            ranking.children_by_codes(frontier, order, rough, counted, estimates, &mut best);
             if index.links.is_none() {
                 ranking.again_by_bytes(next, order, products);
             }
+        } else if frontier[0].key == 0 {
+            try_hold(rough, children as usize)?;
+            ranking.children_of_root(order, rough, products, next);
         } else {
             ranking.children_by_bytes(frontier, order, products, next);
         }
@@ -198,7 +200,6 @@ fn covering(list: &[Scored<u32>], nodes: &[Node], wanted: u64) -> Option<usize> 
 /// Scores of nodes for one query, comparable with the distances to the centres.
 struct Ranking<'a> {
     kernels: &'a Kernels,
-    index: &'a SegmentIndex,
     tree: &'a Tree,
     prepared: &'a PreparedQuery,
     shape: CodeShape,
@@ -249,7 +250,6 @@ impl<'a> Ranking<'a> {
             if metric == Metric::InnerProduct { -spread_weight * prepared.length } else { spread_weight };
         Ranking {
             kernels,
-            index,
             tree: &index.tree,
             prepared,
             shape,
@@ -276,23 +276,42 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// The best of the children of `nodes`, by their codes.
+    /// All children of the root, by their 8-bit centroids, and their distances: those to the centres of the codes, near
+    /// enough to rank nodes by, where the exact ones would be 4 KB of floats each at 1,024 dimensions.
+    fn children_of_root(
+        &self,
+        order: Order,
+        distances: &mut Vec<f32>,
+        products: &mut Vec<i32>,
+        out: &mut Vec<Scored<u32>>,
+    ) {
+        let root = &self.tree.nodes()[0];
+        distances.clear();
+        let scores =
+            self.by_bytes(root.first_child, root.child_count as usize, Order::Weighted(0.0), products);
+        distances.extend_from_slice(scores);
+        for (key, distance) in (root.first_child..).zip(distances.iter()) {
+            let distance = order.score(*distance, self.tree.spreads()[key as usize]);
+            out.push(Scored { distance, key });
+        }
+    }
+
+    /// The best of the children of `nodes`, by their codes; `bases` are the distances to the centres of these.
     fn children_by_codes(
         &self,
         nodes: &[Scored<u32>],
         order: Order,
-        bases: &mut Bases,
+        bases: &[f32],
         counted: &mut [i32],
         scores: &mut [f32],
         best: &mut Best<'_>,
     ) {
         let node = |nth: usize| nodes.get(nth).map(|node| &self.tree.nodes()[node.key as usize]);
-        node(0).into_iter().for_each(|first| self.ask(first, bases));
+        node(0).into_iter().for_each(|first| self.ask(first));
         for nth in 0.. {
             let Some(parent) = node(nth) else { break };
-            node(nth + 1).into_iter().for_each(|next| self.ask(next, bases));
-            let base = bases.of(self.kernels, self.index, self.prepared, parent.centre);
-            self.by_codes(parent, base, order, counted, scores, best);
+            node(nth + 1).into_iter().for_each(|next| self.ask(next));
+            self.by_codes(parent, bases[parent.centre as usize], order, counted, scores, best);
         }
         best.cut();
     }
@@ -312,16 +331,13 @@ impl<'a> Ranking<'a> {
         }
     }
 
-    /// Asks for what [`by_codes`](Self::by_codes) will read of the children of `node`, and for their centre.
-    fn ask(&self, node: &Node, bases: &Bases) {
+    /// Asks for what [`by_codes`](Self::by_codes) will read of the children of `node`.
+    fn ask(&self, node: &Node) {
         let count = node.child_count.min(BLOCK_ROWS as u32);
         self.kernels.prefetch_lines(self.tree.codes(node.first_child, count));
         let places = node.first_child as usize..(node.first_child + count) as usize;
         self.kernels.prefetch_lines(bytemuck::cast_slice(&self.tree.code_factors()[places.clone()]));
         self.kernels.prefetch_lines(bytemuck::cast_slice(&self.tree.spreads()[places]));
-        if !bases.is_known(node.centre) {
-            self.kernels.prefetch_lines(bytemuck::cast_slice(self.tree.centre(node.centre)));
-        }
     }
 
     /// Offers the children of `node`, scored by their codes, which are relative to a centre at the distance `base`.

@@ -59,7 +59,11 @@ impl Scan<'_> {
     ) -> Result<u64> {
         let node = self.index.tree.leaf(leaf);
         let base = asked.bases.of(self.kernels, self.index, asked.prepared, node.centre);
-        let next = next.map_or(0..0, |next| self.index.tree.leaf(next).rows());
+        let next = next.map_or(0..0, |next| {
+            let next = self.index.tree.leaf(next);
+            asked.bases.ask(self.kernels, self.index, next.centre);
+            next.rows()
+        });
         self.run(node.rows(), base, outer, next, asked, stage)?;
         Ok(u64::from(node.row_count))
     }

