@@ -8,6 +8,7 @@ use crate::format::segment::SegmentFile;
 use crate::format::writer::SegmentWriter;
 use crate::format::SegmentEntry;
 use crate::types::Status;
+use crate::vfs::faulty::{Call, FaultVfs};
 use crate::vfs::{FileName, MemVfs, Vfs};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -39,13 +40,13 @@ fn a_segment_is_read_as_it_was_written() {
 #[test]
 fn the_same_input_makes_the_same_bytes_in_any_pieces() {
     let whole: Arc<dyn Vfs> = Arc::new(MemVfs::new());
-    write_segment(&whole, 1, 100_000).unwrap();
+    write_segment(&whole, 1, 250_000).unwrap();
     let expected = read_file(&*whole, FileName::Segment(1));
     for seed in 0..4 {
         let mut random = Random::new(seed);
         let vfs: Arc<dyn Vfs> = Arc::new(MemVfs::new());
-        let mut writer = SegmentWriter::create(&vfs, header(1, 100_000)).unwrap();
-        let contents = contents(100_000, 1);
+        let mut writer = SegmentWriter::create(&vfs, header(1, 250_000)).unwrap();
+        let contents = contents(250_000, 1);
         let slots: Vec<_> = contents.iter().map(|(spec, _)| writer.reserve(*spec).unwrap()).collect();
         let mut done = vec![0; contents.len()];
         while let Some(first) = (0..contents.len()).find(|at| done[*at] < contents[*at].1.len()) {
@@ -61,6 +62,25 @@ fn the_same_input_makes_the_same_bytes_in_any_pieces() {
         }
         writer.finish().unwrap();
         assert!(read_file(&*vfs, FileName::Segment(1)) == expected, "seed {seed}");
+    }
+}
+
+#[test]
+fn writes_end_where_a_huge_page_of_the_file_does() {
+    const HUGE_PAGE: usize = 2 << 20;
+    for piece in [100_000, 600_000, 3 * HUGE_PAGE + 5] {
+        let disk = FaultVfs::new(Arc::new(MemVfs::new()));
+        let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
+        let mut writer = SegmentWriter::create(&vfs, header(1, 5)).unwrap();
+        let bytes = vec![3; 3 * HUGE_PAGE + 100_000];
+        let spec = SectionSpec::opaque(SectionKind::VECTORS, bytes.len() as u64).unwrap();
+        let slot = writer.reserve(spec).unwrap();
+        bytes.chunks(piece).for_each(|piece| writer.append(slot, piece).unwrap());
+        let writes = disk.calls().iter().filter(|call| **call == Call::Write).count();
+        // What is long enough goes to the file in one, up to the last such end; else one at each end, and the rest.
+        let expected = if piece > HUGE_PAGE { 2 } else { 4 };
+        assert_eq!(writes, expected, "pieces of {piece}");
+        writer.finish().unwrap();
     }
 }
 
